@@ -1,0 +1,51 @@
+// Reading numbers and lines out of text that we do not trust.
+#pragma once
+
+#include "base/bytes.h"
+
+#include <charconv>
+#include <concepts>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+namespace base {
+
+// The whole of `text` as a decimal number, with an optional '-' and nothing before or after it.
+// Nothing if it is not one, or does not fit T.
+template <std::integral T> std::optional<T> parse_int(std::string_view text) {
+    T value{};
+    const char* end = text.data() + text.size();
+    const auto parsed = std::from_chars(text.data(), end, value);
+    if (parsed.ec != std::errc{} || parsed.ptr != end) {
+        return std::nullopt;
+    }
+    return value;
+}
+
+struct Split {
+    std::string_view head;
+    std::optional<std::string_view> tail; // nothing: the separator does not occur
+};
+
+// Splits at the first `separator`, which belongs to neither part.
+inline Split split_once(std::string_view text, char separator) {
+    const size_t at = text.find(separator);
+    if (at == std::string_view::npos) {
+        return {text, std::nullopt};
+    }
+    return {{text.data(), at}, std::string_view{text.data() + at + 1, text.size() - at - 1}};
+}
+
+// Takes the first line, without its '\n', off `rest`; the last line may lack a '\n'.
+// Nothing when `rest` is empty.
+inline std::optional<std::string_view> next_line(std::string_view& rest) {
+    if (rest.empty()) {
+        return std::nullopt;
+    }
+    const Split split = split_once(rest, '\n');
+    rest = split.tail ? *split.tail : std::string_view{};
+    return split.head;
+}
+
+} // namespace base
