@@ -48,4 +48,18 @@ inline std::optional<std::string_view> next_line(std::string_view& rest) {
     return split.head;
 }
 
+// Whether `text` is `lower`, which holds no capitals, whatever the case of its ASCII letters.
+constexpr bool equals_ignoring_case(std::string_view text, std::string_view lower) {
+    if (text.size() != lower.size()) {
+        return false;
+    }
+    for (size_t at = 0; at < text.size(); ++at) {
+        const char one = text[at];
+        if ((one >= 'A' && one <= 'Z' ? one - 'A' + 'a' : one) != lower[at]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 } // namespace base

@@ -1,0 +1,29 @@
+// What mote can do beyond conmon is set through environment variables, since the command line is
+// conmon's and callers pass the environment on (Podman's conmon_env_vars, CRI-O's conmon_env):
+//
+//     MOTE_ATTACH_STALL_MS    drop an attached client that takes nothing for so long; 0: never
+//     MOTE_LOG_RECORD_MAX     bytes of a line that one log record holds
+//     MOTE_JOURNAL_NAMESPACE  the systemd journal namespace that journald records go to
+//
+// A bad value is a warning and the default.
+#pragma once
+
+#include "base/text.h"
+
+#include <cstdint>
+
+namespace cli {
+
+struct Knobs {
+    uint32_t attach_stall_ms = 0; // up to a day
+    uint32_t log_record_max = 16'384;
+    const char* journal_namespace = nullptr; // in the environment; nullptr: the default journal
+};
+
+// Takes one string of the environment, "NAME=VALUE", which lives as long as `knobs`. What is not
+// the name of a knob is not for us: callers run us with all sorts of variables. False when the
+// value was bad: then `warning` says so, and the knob has its default. When a variable occurs
+// twice, the last one counts.
+[[nodiscard]] bool take_knob(const char* variable, Knobs& knobs, base::TextSink& warning);
+
+} // namespace cli
