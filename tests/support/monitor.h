@@ -27,6 +27,8 @@
 
 namespace support {
 
+using Lines = std::vector<std::string>;
+
 // The program that MOTE_CONMON names (catch_main.cpp has checked that it can be executed).
 std::string program_under_test();
 // Debian's conmon, for comparisons; empty when it is not installed.
