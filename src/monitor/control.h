@@ -1,0 +1,62 @@
+// Control: the fifos `ctl` and `winsz` (contract.md 3.3), each with a line buffer of its own.
+//
+//     ctl     1 ROWS COLUMNS   resize the terminal      2 N N   reopen the log
+//     winsz   ROWS COLUMNS     resize the terminal
+//
+// Numbers are read as by scanf's %d; what follows the last one is ignored. Rows and columns are 0
+// to 1000. A bad line costs itself and a warning, never the lines around it.
+#pragma once
+
+#include "base/line_feed.h"
+#include "sys/diag.h"
+#include "sys/poller.h"
+#include "sys/tty.h"
+
+#include <optional>
+
+namespace monitor {
+
+struct ControlLine {
+    enum class Kind : uint8_t { malformed, resize, reopen };
+
+    Kind kind = Kind::malformed;
+    sys::WindowSize size{}; // of a resize
+};
+
+// A line of `ctl` or `winsz`, without its newline.
+ControlLine parse_control(std::string_view line);
+std::optional<sys::WindowSize> parse_window_size(std::string_view line);
+
+class Control {
+  public:
+    // What the lines that have come ask for, in the order of their last occurrences: of several
+    // sizes only the last counts.
+    struct Wishes {
+        std::optional<sys::WindowSize> resize;
+        bool reopen = false;
+    };
+
+    Control(sys::Poller& poller, sys::Diag& diag) : poller_{poller}, diag_{diag} {}
+
+    // Makes both fifos in `directory`.
+    base::Result<void> open(sys::FdRef directory);
+
+    // Reads what `source`, one of control and window_size, has.
+    Wishes on_ready(sys::Source source);
+
+  private:
+    static constexpr size_t line_max = 199; // conmon's
+
+    using Feed = base::LineFeed<line_max>;
+
+    base::Result<void> open_one(sys::FdRef directory, const char* name, sys::Source source);
+
+    sys::Poller& poller_;
+    sys::Diag& diag_;
+    sys::Watch control_;
+    sys::Watch window_size_;
+    Feed control_feed_;
+    Feed window_size_feed_;
+};
+
+} // namespace monitor

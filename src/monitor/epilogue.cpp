@@ -1,0 +1,160 @@
+#include "monitor/epilogue.h"
+
+#include "base/errno_text.h"
+#include "monitor/attach_link.h"
+#include "sys/calls.h"
+#include "sys/file.h"
+#include "sys/signals.h"
+
+#include <array>
+#include <cerrno>
+
+#include <limits.h>
+
+namespace monitor {
+
+using base::Result;
+using base::Text;
+using sys::Child;
+using sys::FdRef;
+using sys::Instant;
+
+namespace {
+
+constexpr int exit_status_of_failure = 1;
+
+// Serves clients that are still owed output, in a process of its own that has nothing but their
+// sockets and what they are owed. The monitor goes on without it.
+void leave_lingerer(Clients& clients, sys::Diag& diag) {
+    if (!clients.owing()) {
+        return;
+    }
+    const pid_t pid = sys::fork();
+    if (pid < 0) {
+        diag.warning("Failed to serve slow attach clients to the end",
+                     {.code = errno, .call = "fork"});
+        return;
+    }
+    if (pid == 0) {
+        std::array<FdRef, Clients::clients_max> sockets;
+        const size_t count = clients.put_fds(sockets);
+        sys::close_all_except({sockets.data(), count});
+        clients.serve_to_the_end();
+        ::_exit(0);
+    }
+}
+
+void write_exit_file(
+    const char* directory, const char* name, std::string_view what, int code, sys::Diag& diag) {
+    if (directory == nullptr) {
+        return;
+    }
+    Text<PATH_MAX> path;
+    path.put(directory).put('/').put(name);
+    Text<16> content;
+    content.put_dec(code);
+    if (const Result<void> written = sys::write_atomically(path.c_str(), content.view());
+        !written) {
+        sys::Message message;
+        message.put("Failed to write ").put(content.view()).put(" to ").put(what).put(": ");
+        message.put(path.view()).put(": ");
+        base::put_errno(message, written.error().code);
+        diag.error(message.view());
+    }
+}
+
+void remove_attach_socket(const cli::Options& options) {
+    if (options.bundle == nullptr || options.drivers.passthrough) {
+        return;
+    }
+    Text<PATH_MAX> path;
+    path.put(options.bundle).put("/attach");
+    (void)sys::unlink(path.c_str());
+    remove_attach_link(options);
+}
+
+void run_exit_command(const cli::Options& options,
+                      Origin& origin,
+                      std::span<const char*> argv,
+                      sys::Diag& diag) {
+    sys::set_subreaper(false); // or what the command starts would become ours
+    const Instant start = sys::monotonic_ms() + Instant{options.exit_delay_s} * 1000;
+    (void)sys::reap_others(0);
+    while (sys::monotonic_ms() < start) {
+        (void)sys::await_child(start);
+        (void)sys::reap_others(0);
+    }
+    const Result<Child> command = sys::spawn({
+        .path = options.exit_command,
+        .arguments = argv.data(),
+        .environment = origin.environment,
+        .standard_input = {},
+        .standard_output = {},
+        .standard_error = {},
+        .signal_mask = &origin.signal_mask,
+        .oom_score_adjustment = origin.oom_score_adjustment.view(),
+        .listen_pid_index = std::nullopt,
+    });
+    if (!command) {
+        diag.say(sys::Severity::error, "Failed to run the exit command", command.error());
+        return;
+    }
+    sys::wait_for(command->pid());
+}
+
+} // namespace
+
+void end(Monitor& monitor,
+         const cli::Options& options,
+         const Outcome& outcome,
+         Origin& origin,
+         std::span<const char*> exit_argv,
+         record::Recorder& recorder,
+         Parent& parent,
+         sys::Diag& diag) {
+    const Instant now = sys::monotonic_ms();
+    const bool has_status = outcome.kind != Outcome::Kind::failed;
+    const int code = has_status ? outcome.code() : -1;
+
+    monitor.oom_watch().check();
+    switch (outcome.kind) {
+    case Outcome::Kind::container_ended:
+        monitor.output().drain(now);
+        break;
+    case Outcome::Kind::timed_out:
+        monitor.output().close(now);
+        break;
+    case Outcome::Kind::failed:
+        monitor.abandon();
+        break;
+    }
+    recorder.finish(now);
+
+    monitor.clients().close_served();
+    leave_lingerer(monitor.clients(), diag);
+
+    // From here on every descriptor object but these three holds a number that is not its own any
+    // more; none of them is used or destroyed.
+    sys::close_all_except(std::array{recorder.file(), parent.sync_pipe(), diag.syslog_fd()});
+
+    if (has_status) {
+        write_exit_file(options.persist_dir, "exit", "container exit file", code, diag);
+        write_exit_file(options.exit_dir, options.cid, "exit file", code, diag);
+        if (options.exec) {
+            parent.report(code,
+                          outcome.kind == Outcome::Kind::timed_out ? "command timed out" : "");
+        }
+    }
+    remove_attach_socket(options);
+    if (!options.no_sync_log) {
+        recorder.sync();
+    }
+    if (!exit_argv.empty() && monitor.runtime_was_started()) {
+        diag.disconnect();
+        sys::close_all_except({});
+        run_exit_command(options, origin, exit_argv, diag);
+    }
+    ::_exit(has_status ? code & 0xff : exit_status_of_failure);
+}
+
+} // namespace monitor

@@ -1,0 +1,136 @@
+#include "monitor/oom_watch.h"
+
+#include "sys/calls.h"
+#include "sys/file.h"
+
+#include <array>
+#include <cerrno>
+
+#include <limits.h>
+
+namespace monitor {
+
+using base::Bytes;
+using base::fail;
+using base::Result;
+using base::Text;
+using sys::CgroupVersion;
+using sys::Fd;
+
+void OomWatch::start(pid_t pid) {
+    version_ = sys::cgroup_version();
+    Text<PATH_MAX> group;
+    Result<void> started = sys::put_memory_cgroup(group, pid, version_);
+    if (started) {
+        started = version_ == CgroupVersion::v1 ? start_v1(group.view()) : start_v2(group.view());
+    }
+    if (!started) {
+        // Common where the controller is not delegated, and no reason for alarm.
+        diag_.debug("Cannot watch for lack of memory, ignoring", started.error());
+        watch_.close();
+        events_.reset();
+        group_.reset();
+    }
+}
+
+Result<void> OomWatch::start_v1(std::string_view group) {
+    Text<PATH_MAX> path{group};
+    group_ = TRY(sys::open_at(
+        sys::working_directory(), path.c_str(), O_PATH | O_DIRECTORY, 0, "open cgroup"));
+    events_ = TRY(sys::open_at(group_, "memory.oom_control", O_RDONLY, 0, "open oom_control"));
+    const Fd control =
+        TRY(sys::open_at(group_, "cgroup.event_control", O_WRONLY, 0, "open event_control"));
+    Fd counter{sys::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    if (!counter.valid()) {
+        return fail(errno, "create eventfd");
+    }
+    Text<32> request;
+    request.put_dec(counter.number()).put(' ').put_dec(events_.number());
+    if (sys::write(control.number(), request.view().data(), request.size()) < 0) {
+        return fail(errno, "register for oom events"); // kernels with PREEMPT_RT have none
+    }
+    watch_ = sys::Watch{poller_, sys::Source::oom_watch, 0, std::move(counter)};
+    return watch_.want(EPOLLIN);
+}
+
+Result<void> OomWatch::start_v2(std::string_view group) {
+    Text<PATH_MAX> path{group};
+    path.put("/memory.events");
+    Fd notifier{sys::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)};
+    if (!notifier.valid()) {
+        return fail(errno, "create inotify");
+    }
+    if (sys::inotify_add_watch(notifier.number(), path.c_str(), IN_MODIFY) < 0) {
+        return fail(errno, "watch memory.events");
+    }
+    events_ = TRY(
+        sys::open_at(sys::working_directory(), path.c_str(), O_RDONLY, 0, "open memory.events"));
+    watch_ = sys::Watch{poller_, sys::Source::oom_watch, 0, std::move(notifier)};
+    TRY(watch_.want(EPOLLIN));
+    check(); // what happened before we watched
+    return {};
+}
+
+void OomWatch::on_ready() {
+    if (version_ == CgroupVersion::v1) {
+        on_event_v1();
+        return;
+    }
+    std::array<std::byte, 1024> notices;
+    while (sys::read(watch_.fd().number(), notices.data(), notices.size()) > 0) {
+    }
+    check();
+}
+
+void OomWatch::on_event_v1() {
+    uint64_t count = 0;
+    if (sys::read(watch_.fd().number(), &count, sizeof count) != sizeof count) {
+        return;
+    }
+    // The removal of the group is an event too. If it has been removed, one event was that.
+    struct stat status{};
+    const bool removed = sys::fstatat(group_.number(), "cgroup.event_control", &status, 0) != 0;
+    if (removed) {
+        diag_.debug("Cgroup appears to have been removed, stopping OOM monitoring");
+        watch_.close();
+    }
+    if (count > (removed ? 1U : 0U)) {
+        leave_files();
+    }
+}
+
+void OomWatch::check() {
+    if (version_ != CgroupVersion::v2 || !events_.valid()) {
+        return;
+    }
+    std::array<std::byte, 512> content;
+    const ssize_t size = sys::pread(events_.number(), content.data(), content.size(), 0);
+    if (size < 0) {
+        diag_.debug("Cgroup appears to have been removed, stopping OOM monitoring");
+        watch_.close();
+        events_.reset();
+        return;
+    }
+    const sys::MemoryEvents now =
+        sys::parse_memory_events(base::text_of(Bytes{content}.first(static_cast<size_t>(size))));
+    if (now != seen_) {
+        seen_ = now;
+        leave_files();
+    }
+}
+
+void OomWatch::leave_files() {
+    diag_.say(sys::Severity::info, "OOM received");
+    for (const char* directory : directories_) {
+        if (directory == nullptr || directory[0] == '\0') {
+            continue;
+        }
+        Text<PATH_MAX> path;
+        path.put(directory).put("/oom");
+        if (const auto made = sys::touch(sys::working_directory(), path.c_str()); !made) {
+            diag_.warning("Failed to leave the oom file, ignoring", made.error());
+        }
+    }
+}
+
+} // namespace monitor

@@ -1,0 +1,49 @@
+// OomWatch: notices that the kernel killed something in the container for want of memory, and
+// leaves the empty files that callers look for: `oom` in the persist directory and in the bundle.
+//
+//     cgroup v1   an eventfd registered for memory.oom_control; the removal of the group fires it
+//     too cgroup v2   inotify on memory.events, whose counters are compared with those last seen;
+//     the
+//                 file stays open, so that it can be read while the group is being removed
+//
+// Nothing here is fatal: without a memory controller the container runs unwatched.
+#pragma once
+
+#include "base/text.h"
+#include "sys/cgroup.h"
+#include "sys/diag.h"
+#include "sys/poller.h"
+
+namespace monitor {
+
+class OomWatch {
+  public:
+    // The directories may be nullptr; they live as long as the part.
+    OomWatch(sys::Poller& poller, sys::Diag& diag, const char* persist_dir, const char* bundle)
+        : poller_{poller}, diag_{diag}, directories_{persist_dir, bundle} {}
+
+    // Watches the group that `pid` is in.
+    void start(pid_t pid);
+
+    void on_ready();
+
+    // Looks once more, at the end of the container (cgroup v2).
+    void check();
+
+  private:
+    base::Result<void> start_v1(std::string_view group);
+    base::Result<void> start_v2(std::string_view group);
+    void on_event_v1();
+    void leave_files();
+
+    sys::Poller& poller_;
+    sys::Diag& diag_;
+    const char* directories_[2];
+    sys::Watch watch_;
+    sys::Fd events_; // v2: memory.events. v1: memory.oom_control, open as long as the eventfd
+    sys::Fd group_;  // v1: the group's directory, to see whether it is still there
+    sys::MemoryEvents seen_; // v2
+    sys::CgroupVersion version_ = sys::CgroupVersion::v1;
+};
+
+} // namespace monitor

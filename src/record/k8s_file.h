@@ -1,0 +1,78 @@
+// K8sFile: the log file in the format of the Kubernetes container runtime interface, one record a
+// line (contract.md 4.2), with conmon's size limits (4.3). Its Writer keeps it going when the disk
+// does not; what that costs is said once when it begins and once, with numbers, when it ends.
+#pragma once
+
+#include "record/k8s_frame.h"
+#include "record/stream.h"
+#include "record/writer.h"
+#include "sys/clock.h"
+#include "sys/diag.h"
+
+namespace record {
+
+class K8sFile {
+  public:
+    struct Settings {
+        const char* path = nullptr;   // nullptr: there is no such log
+        int64_t size_max = -1;        // bytes of a file; <= 0: no limit
+        int64_t global_size_max = -1; // bytes of all that is ever written; <= 0: no limit
+    };
+
+    K8sFile(const Settings& settings, base::MutableBytes ring, sys::Diag& diag)
+        : settings_{settings}, writer_{ring}, diag_{diag} {}
+
+    // Opens the file for appending, or makes it (mode 0640). A fifo is opened without waiting for
+    // its reader. The error is that of open(2).
+    base::Result<void> open();
+
+    [[nodiscard]] bool is_open() const { return writer_.has_file(); }
+
+    // Whether a slow reader is to slow the container down, as behind a fifo; a disk never does.
+    [[nodiscard]] bool is_paced() const { return paced_; }
+
+    // Appends one record: its head and its content, without a newline. What the limits or a full
+    // ring forbid is dropped.
+    void record(K8sHead::Bytes head, base::Bytes content);
+
+    // The end of a turn: writes what was recorded in it.
+    void flush(sys::Instant now);
+
+    // Opens the file anew: a new, empty file takes the name, and the old one is left to whoever
+    // renamed it. If that fails the old one stays in use. A fifo is not replaced.
+    void reopen();
+
+    [[nodiscard]] bool waits_for_reader() const { return paced_ && writer_.waits_for_reader(); }
+
+    // When flush() is to be called without output: while the disk refuses.
+    [[nodiscard]] sys::Instant deadline() const { return retry_at_; }
+
+    // Writes what it can of what is left, and says what was lost.
+    void finish(sys::Instant now);
+
+    // To the disk; may take long.
+    void sync();
+
+    [[nodiscard]] sys::FdRef file() const { return writer_.file(); }
+
+  private:
+    static constexpr sys::Instant retry_ms = 1000; // of a disk that refused
+
+    base::Result<void> replace_file();
+    void tell_trouble(sys::Instant now);
+    void tell_loss();
+    [[nodiscard]] uint64_t size() const { return base_size_ + writer_.written() + writer_.held(); }
+
+    Settings settings_;
+    Writer writer_;
+    sys::Diag& diag_;
+    uint64_t base_size_ = 0; // of the file when it was opened
+    uint64_t total_ = 0;     // against global_size_max
+    sys::Instant retry_at_ = sys::never;
+    bool paced_ = false;
+    bool in_trouble_ = false;     // the disk refuses, which has been said
+    bool cannot_reopen_ = false;  // the file could not be opened anew, which has been said
+    bool reopen_refused_ = false; // in this turn: not tried again for every record
+};
+
+} // namespace record

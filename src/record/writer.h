@@ -1,0 +1,71 @@
+// Writer: whole records through a ring into one file. One writev a turn empties the ring. What the
+// file does not take stays in the ring and is tried again; when the ring is full, whole records are
+// dropped and counted, so that the container never waits for a disk. A record that was written in
+// part is finished first when the file takes bytes again, or cut off at the end.
+#pragma once
+
+#include "base/ring.h"
+#include "sys/fd.h"
+#include "sys/io.h"
+
+#include <optional>
+
+namespace record {
+
+struct Loss {
+    uint64_t records = 0;
+    uint64_t bytes = 0; // of the container's output, without stamps
+
+    [[nodiscard]] bool any() const { return records != 0; }
+};
+
+class Writer {
+  public:
+    // `storage` outlives the writer; its size is a power of two and at least two of the longest
+    // records, so that one always fits an emptied ring.
+    explicit Writer(base::MutableBytes storage) : ring_{storage} {}
+
+    // Writes to `file` from now on; what the ring holds goes there too, from a record's start. A
+    // record that the old file has in part is not repeated.
+    void set_file(sys::Fd file);
+
+    [[nodiscard]] sys::FdRef file() const { return file_; }
+    [[nodiscard]] bool has_file() const { return file_.valid(); }
+
+    // Appends one record made of these pieces; the last byte is '\n' and there is no other.
+    // `payload_size` is what counts as lost if there is no room even after a flush.
+    void put(base::Bytes head, base::Bytes content, std::string_view end);
+
+    // Writes what the ring holds, as far as the file takes it.
+    void flush();
+
+    // At the end: a record that is in the file only in part is cut off, where the file can be cut.
+    void cut_torn_record();
+
+    // The reason why the last attempt to write failed; nothing once bytes go through again.
+    [[nodiscard]] std::optional<base::Error> refusal() const { return refusal_; }
+
+    // Whether bytes wait for a file that would have blocked: a fifo whose reader is slow.
+    [[nodiscard]] bool waits_for_reader() const { return !ring_.empty() && !refusal_; }
+    [[nodiscard]] bool holds_bytes() const { return !ring_.empty(); }
+
+    // Bytes of whole and partial records that the file has got since set_file.
+    [[nodiscard]] uint64_t written() const { return written_; }
+    [[nodiscard]] size_t held() const { return ring_.size(); }
+
+    // What was dropped since the last call.
+    Loss take_loss() { return std::exchange(loss_, Loss{}); }
+    [[nodiscard]] const Loss& loss() const { return loss_; }
+
+  private:
+    void advance(size_t count);
+
+    base::Ring ring_;
+    sys::Fd file_;
+    uint64_t written_ = 0;
+    size_t torn_ = 0; // bytes of the record at the ring's head that are in the file already
+    Loss loss_;
+    std::optional<base::Error> refusal_;
+};
+
+} // namespace record
