@@ -6,10 +6,9 @@
 #include "base/bytes.h"
 
 #include <algorithm>
-#include <charconv>
 #include <concepts>
-#include <cstring>
 #include <string_view>
+#include <utility>
 
 namespace base {
 
@@ -18,33 +17,17 @@ class TextSink {
     TextSink(const TextSink&) = delete;
     TextSink& operator=(const TextSink&) = delete;
 
-    TextSink& put(std::string_view text) {
-        const size_t count = std::min(text.size(), capacity_ - size_);
-        if (count != 0) {
-            std::memcpy(data_ + size_, text.data(), count);
-        }
-        size_ += count;
-        overflowed_ = overflowed_ || count != text.size();
-        return *this;
-    }
-
+    TextSink& put(std::string_view text);
     TextSink& put(char one) { return put(std::string_view{&one, 1}); }
 
     TextSink& put_dec(std::integral auto value) {
-        char digits[24];
-        const auto end = std::to_chars(digits, digits + sizeof digits, value);
-        return put(std::string_view{digits, static_cast<size_t>(end.ptr - digits)});
+        const bool negative = std::cmp_less(value, 0);
+        const auto magnitude = static_cast<uint64_t>(value);
+        return put_number(negative ? 0 - magnitude : magnitude, negative, 0);
     }
 
-    // Decimal with leading zeros up to `width` digits; `value` is not negative.
-    TextSink& put_padded(uint32_t value, size_t width) {
-        char digits[12];
-        const auto end = std::to_chars(digits, digits + sizeof digits, value);
-        for (auto length = static_cast<size_t>(end.ptr - digits); length < width; ++length) {
-            put('0');
-        }
-        return put(std::string_view{digits, static_cast<size_t>(end.ptr - digits)});
-    }
+    // Decimal with leading zeros up to `width` digits.
+    TextSink& put_padded(uint32_t value, size_t width) { return put_number(value, false, width); }
 
     [[nodiscard]] std::string_view view() const { return {data_, size_}; }
     [[nodiscard]] size_t size() const { return size_; }
@@ -71,6 +54,8 @@ class TextSink {
     ~TextSink() = default;
 
   private:
+    TextSink& put_number(uint64_t magnitude, bool negative, size_t width);
+
     char* data_;
     size_t capacity_;
     size_t size_ = 0;
