@@ -4,6 +4,8 @@
 
 #include "cli/table.h"
 
+#include <algorithm>
+
 namespace cli {
 
 namespace {
