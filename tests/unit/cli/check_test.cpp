@@ -12,22 +12,11 @@ using cli::DetailLevel;
 using cli::Parsed;
 using test::CommandLine;
 using test::complete;
+using test::InDirectory;
 using test::operator+;
 using test::Words;
 
 namespace {
-
-// The working directory while it lives.
-class InDirectory {
-  public:
-    explicit InDirectory(const std::string& path) { std::filesystem::current_path(path); }
-    InDirectory(const InDirectory&) = delete;
-    InDirectory& operator=(const InDirectory&) = delete;
-    ~InDirectory() { std::filesystem::current_path(before_); }
-
-  private:
-    std::filesystem::path before_ = std::filesystem::current_path();
-};
 
 // What the checks up to the log paths say about a command line that parses.
 std::string refusal(const Words& words) {

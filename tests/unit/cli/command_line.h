@@ -5,6 +5,7 @@
 #include "cli/check.h"
 #include "cli/parse.h"
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -58,5 +59,17 @@ class CommandLine {
 
 // Options that pass every check that comes before --log-path.
 inline const Words complete = {"-c", "0123456789abc", "-u", "uuid", "-r", "/bin/true"};
+
+// The working directory while it lives.
+class InDirectory {
+  public:
+    explicit InDirectory(const std::string& path) { std::filesystem::current_path(path); }
+    InDirectory(const InDirectory&) = delete;
+    InDirectory& operator=(const InDirectory&) = delete;
+    ~InDirectory() { std::filesystem::current_path(before_); }
+
+  private:
+    std::filesystem::path before_ = std::filesystem::current_path();
+};
 
 } // namespace test
