@@ -148,7 +148,7 @@ make_bundle() {
     local bundle=$1 script=$2
     mkdir -p "$bundle"
     (cd "$bundle" && runc spec)
-    jq --arg rootfs "$rootfs" --arg script "$script" --arg cgroup "/mote-test/${bundle##*/}-$$" '
+    jq --arg rootfs "$rootfs" --arg script "$script" --arg cgroup "/mote-test-${bundle##*/}-$$" '
         .process.terminal = false
         | .process.args = ["/bin/sh", "-c", $script]
         | .process.env = ["PATH=/bin"]

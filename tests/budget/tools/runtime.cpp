@@ -1,0 +1,122 @@
+// A stand-in for an OCI runtime, for measuring monitors: it makes a "container" that is a plain
+// process, writes the pid file and ends. Started by the monitor, so the environment tells it what
+// to do, since monitors hand that on:
+//
+//   BUDGET_DO        what the container does:
+//                      pause                  nothing, for ever
+//                      exit CODE              prints "container CODE" and "error CODE", ends so
+//                      generate LENGTH BYTES  writes lines of LENGTH bytes (and a newline each) as
+//                                             fast as it can, BYTES in all, then nothing
+//   BUDGET_STAMP_FD  a descriptor for the time (8 bytes, CLOCK_MONOTONIC in ns) of our first
+//                    act, and for the time that a generator starts
+//   BUDGET_CGROUP    a cgroup.procs file that we, and so the container, move to
+//
+// Started with the one argument `pause` it is a bare process that does nothing.
+
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace {
+
+int64_t now_ns() {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+void send_stamp(int64_t stamp) {
+    if (const char* fd = getenv("BUDGET_STAMP_FD")) {
+        (void)!write(atoi(fd), &stamp, sizeof stamp);
+    }
+}
+
+/// Writes `total` bytes of lines with `length` bytes of text each to stdout.
+void generate(size_t length, uint64_t total) {
+    static char block[1 << 16];
+    const size_t line = length + 1;
+    if (line > sizeof block) {
+        return;
+    }
+    const size_t whole = sizeof block / line * line;
+    for (size_t i = 0; i < whole; ++i) {
+        block[i] = i % line == length ? '\n' : static_cast<char>('a' + i % line % 26);
+    }
+    while (total > 0) {
+        const size_t want = total < whole ? static_cast<size_t>(total) : whole;
+        const ssize_t n = write(1, block, want);
+        if (n <= 0) {
+            _exit(1);
+        }
+        // A short write would shift the lines; stdout is a blocking pipe, so there is none.
+        total -= static_cast<uint64_t>(n);
+    }
+}
+
+[[noreturn]] void be_container(const char* what) {
+    setsid();
+    unsigned long length = 0;
+    unsigned long long total = 0;
+    int code = 0;
+    if (sscanf(what, "generate %lu %llu", &length, &total) == 2) {
+        send_stamp(now_ns());
+        generate(length, total);
+    } else if (sscanf(what, "exit %d", &code) == 1) {
+        char text[64];
+        int n = snprintf(text, sizeof text, "container %d\n", code);
+        (void)!write(1, text, static_cast<size_t>(n));
+        n = snprintf(text, sizeof text, "error %d\n", code);
+        (void)!write(2, text, static_cast<size_t>(n));
+        _exit(code);
+    }
+    // A real runtime leaves the container nothing but its three descriptors.
+    for (int fd = 3; fd < 256; ++fd) {
+        close(fd);
+    }
+    for (;;) {
+        pause();
+    }
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    const int64_t started = now_ns();
+    send_stamp(started);
+    if (argc == 2 && strcmp(argv[1], "pause") == 0) {
+        for (;;) {
+            pause();
+        }
+    }
+
+    if (const char* cgroup = getenv("BUDGET_CGROUP")) {
+        const int fd = open(cgroup, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "0", 1) != 1) {
+            dprintf(2, "stand-in runtime: cannot move to %s\n", cgroup);
+            return 1;
+        }
+        close(fd);
+    }
+
+    const char* what = getenv("BUDGET_DO");
+    const pid_t container = fork();
+    if (container == 0) {
+        be_container(what != nullptr ? what : "pause");
+    }
+    for (int i = 1; i + 1 < argc; ++i) {
+        if (strcmp(argv[i], "--pid-file") == 0) {
+            const int fd = open(argv[i + 1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+            if (fd < 0) {
+                dprintf(2, "stand-in runtime: cannot write %s\n", argv[i + 1]);
+                return 1;
+            }
+            dprintf(fd, "%d", container);
+            close(fd);
+        }
+    }
+    return 0;
+}
