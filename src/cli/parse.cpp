@@ -220,9 +220,8 @@ Charset charset_of(const char* lc_all, const char* lc_ctype, const char* lang) {
         if (locale == nullptr || *locale == '\0') {
             continue;
         }
-        std::string_view codeset{locale};
-        codeset.remove_prefix(std::min(codeset.find('.'), codeset.size() - 1) + 1);
-        codeset.remove_suffix(codeset.size() - std::min(codeset.find('@'), codeset.size()));
+        const auto behind_dot = base::split_once(locale, '.').tail;
+        const std::string_view codeset = base::split_once(behind_dot.value_or(""), '@').head;
         const bool is_utf8 = base::equals_ignoring_case(codeset, "utf-8") ||
                              base::equals_ignoring_case(codeset, "utf8");
         return is_utf8 ? Charset::utf8 : Charset::ascii;

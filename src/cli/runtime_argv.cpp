@@ -16,11 +16,18 @@ class Words {
   public:
     explicit Words(std::span<const char*> words) : words_{words} {}
 
+    void put(const char* word) {
+        if (count_ < words_.size()) {
+            words_[count_] = word;
+        }
+        ++count_;
+    }
+
     // A nullptr among `words` is left out: so a list shows all that may stand in a place.
     void put(std::initializer_list<const char*> words) {
         for (const char* word : words) {
             if (word != nullptr) {
-                append(word);
+                put(word);
             }
         }
     }
@@ -28,24 +35,18 @@ class Words {
     void put_values(const Options& options, ListOption option) {
         for (const ListValue& each : options.values()) {
             if (each.option == option) {
-                append(each.value);
+                put(each.value);
             }
         }
     }
 
+    // Puts the nullptr at the end. False: not everything fitted.
     [[nodiscard]] bool finish() {
-        append(nullptr);
+        put(nullptr);
         return count_ <= words_.size();
     }
 
   private:
-    void append(const char* word) {
-        if (count_ < words_.size()) {
-            words_[count_] = word;
-        }
-        ++count_;
-    }
-
     std::span<const char*> words_;
     size_t count_ = 0;
 };
@@ -100,7 +101,7 @@ bool put_runtime_argv(const Options& options,
 bool put_exit_argv(const Options& options, std::span<const char*> words) {
     CHECK(options.exit_command != nullptr);
     Words out{words};
-    out.put({options.exit_command});
+    out.put(options.exit_command);
     out.put_values(options, ListOption::exit_command_arg);
     return out.finish();
 }
