@@ -1,36 +1,12 @@
 #include "base/json.h"
 
+#include "base/utf8.h"
+
 namespace base {
 
 namespace {
 
 constexpr std::string_view replacement = "\xef\xbf\xbd"; // U+FFFD in UTF-8
-
-// The size of the valid UTF-8 character of several bytes at the beginning of `text`, which is not
-// empty, or 0 if there is none. Overlong forms, surrogates and numbers over U+10FFFF are none:
-// only the second byte can tell, and its bounds depend on the first.
-size_t size_of_character(std::string_view text) {
-    const auto byte_at = [text](size_t at) { return static_cast<unsigned char>(text[at]); };
-    const unsigned char first = byte_at(0);
-    if (first < 0xc2 || first > 0xf4) {
-        return 0;
-    }
-    const size_t size = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    if (text.size() < size) {
-        return 0;
-    }
-    const unsigned char second_min = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-    const unsigned char second_max = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-    if (byte_at(1) < second_min || byte_at(1) > second_max) {
-        return 0;
-    }
-    for (size_t at = 2; at < size; ++at) {
-        if ((byte_at(at) & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    return size;
-}
 
 // The letter that follows the backslash, or 'u' where the number has to, or 0 for a character that
 // stands for itself.
@@ -70,7 +46,7 @@ Whole put_json_escaped(TextSink& sink, std::string_view text, size_t spare) {
         size_t taken = 1;
         std::string_view piece{&one, 1};
         if ((one & 0x80) != 0) {
-            const size_t size = size_of_character({text.data() + at, text.size() - at});
+            const size_t size = utf8_size({text.data() + at, text.size() - at});
             taken = size == 0 ? 1 : size;
             piece = size == 0 ? replacement : std::string_view{text.data() + at, size};
         } else if (escape[1] != '\0') {

@@ -60,7 +60,7 @@ bool read_detail(std::string_view name, DetailLevel& detail) {
 // Exec without a bundle is legacy: it has no sockets and fifos, and so needs none.
 Checked fill_in_paths(Options& options, DefaultPaths& paths, base::TextSink& message) {
     char directory[path_max];
-    if (sys::getcwd(directory, sizeof directory) == nullptr) {
+    if (sys::getcwd(directory, sizeof directory) <= 0 || directory[0] != '/') {
         return refuse(message, "Failed to get working directory");
     }
     if (options.bundle == nullptr && !options.exec) {

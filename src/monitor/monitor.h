@@ -159,6 +159,7 @@ class Monitor {
     base::MutableBytes notify_buffer_;
     Phase phase_ = Phase::creating;
     bool runtime_started_ = false;
+    bool settled_down_ = false; // what only the start needed has been given back
     bool input_was_free_ = true;
 };
 

@@ -31,7 +31,6 @@ namespace sys {
 using ::accept4;
 using ::access;
 using ::bind;
-using ::clock_gettime;
 using ::clone;
 using ::close;
 using ::connect;
@@ -44,12 +43,10 @@ using ::execve;
 using ::fchmod;
 using ::fchmodat;
 using ::fcntl;
-using ::fork;
 using ::fstat;
 using ::fstatat;
 using ::fsync;
 using ::ftruncate;
-using ::getcwd;
 using ::getpgid;
 using ::getpid;
 using ::getrandom;
@@ -92,5 +89,27 @@ using ::unlinkat;
 using ::waitid;
 using ::write;
 using ::writev;
+
+// Three that the C library makes dearer than they are.
+
+// Its getcwd brings malloc into the program.
+inline long getcwd(char* buffer, size_t size) {
+    return ::syscall(SYS_getcwd, buffer, size);
+}
+
+// Its clock_gettime goes through the vDSO, whose page would then count as ours; we read the clock
+// twice a turn, for which a system call is cheap enough. 32-bit kernels have other numbers for it.
+inline int clock_gettime(clockid_t clock, timespec* now) {
+    if constexpr (sizeof(long) == 8) {
+        return static_cast<int>(::syscall(SYS_clock_gettime, clock, now));
+    } else {
+        return ::clock_gettime(clock, now);
+    }
+}
+
+// Its fork takes locks and runs handlers for threads that we do not have.
+inline pid_t fork() {
+    return ::_Fork();
+}
 
 } // namespace sys

@@ -1,0 +1,64 @@
+#include "sys/memory.h"
+
+#include "sys/calls.h"
+
+// Made by the linker (scripts/resident.ld). Weak, because a link without that script has none:
+// then all code stays.
+extern "C" {
+[[gnu::weak, gnu::visibility("hidden")]] extern std::byte __executable_start;
+[[gnu::weak, gnu::visibility("hidden")]] extern std::byte mote_resident_begin;
+}
+
+namespace sys {
+
+namespace {
+
+// The smallest page size that Linux uses; a larger one only makes madvise refuse an odd range.
+constexpr uintptr_t page_size = 4096;
+
+// As much of the stack as could have been used below here, and not so much as to meet another
+// mapping.
+constexpr uintptr_t stack_depth_max = 128 * 1024;
+
+uintptr_t page_below(uintptr_t address) {
+    return address & ~(page_size - 1);
+}
+
+uintptr_t page_above(uintptr_t address) {
+    return page_below(address + page_size - 1);
+}
+
+void advise(uintptr_t begin, uintptr_t end, int advice) {
+    if (begin < end) {
+        // A refusal costs memory and nothing else.
+        (void)sys::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+    }
+}
+
+void release_code() {
+    const auto begin = reinterpret_cast<uintptr_t>(&__executable_start);
+    const auto end = reinterpret_cast<uintptr_t>(&mote_resident_begin);
+    if (begin == 0 || end == 0) {
+        return;
+    }
+    // Two mappings differ by their advice, which keeps faults in one out of the other.
+    advise(page_below(begin), page_below(end), MADV_RANDOM);
+    advise(page_below(begin), page_below(end), MADV_DONTNEED);
+}
+
+} // namespace
+
+[[gnu::noinline]] void release_startup_memory() {
+    // The frames of the calls below are within the page that is kept.
+    const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+    const uintptr_t end = page_below(here) - page_size;
+    advise(end - stack_depth_max, end, MADV_DONTNEED);
+    release_code();
+}
+
+void release_pages(base::MutableBytes bytes) {
+    const auto begin = reinterpret_cast<uintptr_t>(bytes.data());
+    advise(page_above(begin), page_below(begin + bytes.size()), MADV_DONTNEED);
+}
+
+} // namespace sys
