@@ -67,6 +67,10 @@ void add_record(Facts& facts, const Monitor& m, const std::string& name, bool wi
 void add_files(Facts& facts, const std::string& label, const std::string& directory) {
     for (const auto& name : names_in(directory)) {
         const std::string path = directory + "/" + name;
+        // conmon leaves the attach socket behind after a failed start (contract, section 8).
+        if (name == "attach") {
+            continue;
+        }
         // The log's mode was 0600 until 2.1.12.
         const mode_t mode = name == "ctr.log" ? 0 : mode_of(path);
         facts.push_back(label + " " + name + " type " + std::to_string(type_of(path) >> 12) +
@@ -123,14 +127,28 @@ Facts play(const std::string& program, const std::function<void(Monitor&)>& dire
     return facts;
 }
 
+Facts missing_from(const Facts& facts, const Facts& wanted) {
+    Facts missing;
+    for (const auto& fact : wanted) {
+        if (!std::ranges::contains(facts, fact)) {
+            missing.push_back(fact);
+        }
+    }
+    return missing;
+}
+
 // Plays the scene with both programs; every fact must be the same.
 void compare(const std::function<void(Monitor&)>& direct) {
     const Facts expected = play(reference_program(), direct);
     const Facts seen = play(program_under_test(), direct);
     REQUIRE(expected.size() > 5);
-    for (size_t n = 0; n < std::max(expected.size(), seen.size()); ++n) {
-        CHECK((n < seen.size() ? seen[n] : "nothing") ==
-              (n < expected.size() ? expected[n] : "nothing"));
+    const Facts only_conmon = missing_from(seen, expected);
+    const Facts only_ours = missing_from(expected, seen);
+    CHECK(only_conmon == Facts{});
+    CHECK(only_ours == Facts{});
+    // The same facts; now also in the same order and number.
+    if (only_conmon.empty() && only_ours.empty()) {
+        CHECK(seen == expected);
     }
 }
 

@@ -211,18 +211,30 @@ Process& Monitor::process() {
         return *monitor_;
     }
     first_exit();
-    if (const auto text = try_read_file(conmon_pidfile)) {
-        monitor_.emplace(static_cast<pid_t>(std::stoi(*text)));
-        return *monitor_;
-    }
-    // Without a pidfile: a child with our command line, or one that has ended under that name.
-    for (const pid_t pid : children_of(::getpid())) {
-        const bool ended = stat_field(pid, 3) == "Z";
-        if (ended ? status_line(pid, "Name") == "conmon"
-                  : words_of(pid, "cmdline") == command_line()) {
-            monitor_.emplace(pid);
+    const auto option = std::ranges::find(options_, "--conmon-pidfile", &Option::name);
+    if (option != options_.end()) {
+        if (const auto text = try_read_file(*option->value)) {
+            monitor_.emplace(static_cast<pid_t>(std::stoi(*text)));
             return *monitor_;
         }
+    }
+    // Without a pidfile: a child with our command line, or one that has ended under that name. (One
+    // that is just ending has no command line any more and is not dead yet.)
+    const bool found = eventually(
+        [this] {
+            for (const pid_t pid : children_of(::getpid())) {
+                const bool ended = stat_field(pid, 3) == "Z";
+                if (ended ? status_line(pid, "Name") == "conmon"
+                          : words_of(pid, "cmdline") == command_line()) {
+                    monitor_.emplace(pid);
+                    return true;
+                }
+            }
+            return false;
+        },
+        seconds(1));
+    if (found) {
+        return *monitor_;
     }
     throw std::runtime_error("there is no monitor process");
 }
