@@ -18,6 +18,7 @@
 #include "sys/signals.h"
 
 #include <cerrno>
+#include <new>
 
 #include <poll.h>
 #include <stdlib.h>
@@ -36,16 +37,31 @@ using sys::Fd;
 using sys::Message;
 using sys::Severity;
 
+// A place for an object that is made in main. A static object with a constructor would need a
+// guard, in a page of its own.
+template <typename T> class Place {
+  public:
+    T& make() { return *new (bytes_.data()) T; }
+
+  private:
+    alignas(T) std::array<std::byte, sizeof(T)> bytes_;
+};
+
 // What is large, or must live at one place as long as the process. Never cleared: a page of it
 // costs memory once it is used.
 struct Storage {
     monitor::Buffers buffers;
-    std::array<const char*, cli::argv_words_max> runtime_argv;
+    alignas(monitor::page_size) std::array<const char*, cli::argv_words_max> runtime_argv;
     std::array<const char*, cli::argv_words_max> exit_argv;
+    Place<cli::DefaultPaths> paths;
+    Place<cli::Options> options; // near the C library's variables, which are in use too
 };
 
 constexpr mode_t file_mask = 0022;
 constexpr std::string_view oom_score_of_monitor = "-1000";
+
+// The steps of main that need much stack are functions of their own and stay so (gnu::noinline): a
+// buffer in main's frame would lie there for months.
 
 [[noreturn]] void leave(int status) {
     ::_exit(status);
@@ -61,7 +77,7 @@ void write_text(int fd, std::string_view text) {
 }
 
 // Options, or the end: --help, --version and mistakes go no further.
-void read_options(std::span<char* const> argv, cli::Options& options) {
+[[gnu::noinline]] void read_options(std::span<char* const> argv, cli::Options& options) {
     const cli::Charset charset =
         cli::charset_of(::getenv("LC_ALL"), ::getenv("LC_CTYPE"), ::getenv("LANG"));
     Text<8192> text;
@@ -95,11 +111,11 @@ void configure(Diag& diag, const cli::Options& options, sys::Zone& zone, base::T
                     .zone = &zone});
 }
 
-void check_options_before_log(cli::Options& options,
-                              cli::DefaultPaths& paths,
-                              sys::Zone& zone,
-                              base::TextSink& subject,
-                              Diag& diag) {
+[[gnu::noinline]] void check_options_before_log(cli::Options& options,
+                                                cli::DefaultPaths& paths,
+                                                sys::Zone& zone,
+                                                base::TextSink& subject,
+                                                Diag& diag) {
     Message message;
     const cli::Checked checked = cli::check_before_log(options, paths, message);
     if (checked == cli::Checked::refused_early) {
@@ -113,7 +129,7 @@ void check_options_before_log(cli::Options& options,
     }
 }
 
-void check_options_after_log(const cli::Options& options, Diag& diag) {
+[[gnu::noinline]] void check_options_after_log(const cli::Options& options, Diag& diag) {
     Message message;
     if (cli::check_after_log(options, message) != cli::Checked::passed) {
         refuse(diag, message.view());
@@ -125,7 +141,16 @@ void check_options_after_log(const cli::Options& options, Diag& diag) {
     }
 }
 
-cli::Knobs read_knobs(char** environment, Diag& diag) {
+[[gnu::noinline]] void open_log(record::Recorder& recorder, Diag& diag) {
+    if (const auto opened = recorder.open(); !opened) {
+        Message message;
+        message.put("Failed to open log file ");
+        base::put_errno(message, opened.error().code);
+        refuse(diag, message.view());
+    }
+}
+
+[[gnu::noinline]] cli::Knobs read_knobs(char** environment, Diag& diag) {
     cli::Knobs knobs;
     for (; *environment != nullptr; ++environment) {
         Message warning;
@@ -137,7 +162,7 @@ cli::Knobs read_knobs(char** environment, Diag& diag) {
 }
 
 // The kernel is to kill anybody but us; what we start gets the old value back.
-void protect_from_oom_killer(Origin& origin, Diag& diag) {
+[[gnu::noinline]] void protect_from_oom_killer(Origin& origin, Diag& diag) {
     Result<Fd> score =
         sys::open_at(sys::working_directory(), "/proc/self/oom_score_adj", O_RDWR, 0, "open");
     if (!score) {
@@ -156,9 +181,22 @@ void protect_from_oom_killer(Origin& origin, Diag& diag) {
     }
 }
 
+[[gnu::noinline]] Fd open_start_pipe(Diag& diag) {
+    Message why;
+    Fd pipe;
+    if (monitor::take_lent_fd("_OCI_STARTPIPE", pipe, why) == Lent::refused) {
+        refuse(diag, why.view());
+    }
+    if (pipe.number() == 0) {
+        (void)pipe.release(); // conmon takes 0 as none
+    }
+    return pipe;
+}
+
 // Until the caller says so on the start pipe, nothing is started: it may be moving us to a cgroup.
 // Signals that come meanwhile have their ordinary effect, except that TERM is an exit.
-void await_start(const Fd& start_pipe, const Fd& signals, const Origin& origin, Diag& diag) {
+[[gnu::noinline]] void
+await_start(const Fd& start_pipe, const Fd& signals, const Origin& origin, Diag& diag) {
     for (;;) {
         std::array<pollfd, 2> waiting{{
             {.fd = start_pipe.number(), .events = POLLIN, .revents = 0},
@@ -190,7 +228,7 @@ ReportKey report_key(const cli::Options& options) {
     return options.exec ? ReportKey::exit_code : ReportKey::pid;
 }
 
-void open_sync_pipe(Parent& parent, Diag& diag) {
+[[gnu::noinline]] void open_sync_pipe(Parent& parent, Diag& diag) {
     Message why;
     Fd pipe;
     if (monitor::take_lent_fd("_OCI_SYNCPIPE", pipe, why) == Lent::refused) {
@@ -226,7 +264,7 @@ void open_sync_pipe(Parent& parent, Diag& diag) {
     leave(0);
 }
 
-void become_monitor(const cli::Options& options, Diag& diag) {
+[[gnu::noinline]] void become_monitor(const cli::Options& options, Diag& diag) {
     if (options.sync) {
         return;
     }
@@ -242,7 +280,7 @@ void become_monitor(const cli::Options& options, Diag& diag) {
     }
 }
 
-void open_attach_pipe(const cli::Options& options, Parent& parent, Diag& diag) {
+[[gnu::noinline]] void open_attach_pipe(const cli::Options& options, Parent& parent, Diag& diag) {
     if (!options.exec_attach) {
         return;
     }
@@ -263,7 +301,7 @@ void open_attach_pipe(const cli::Options& options, Parent& parent, Diag& diag) {
 }
 
 // From here on the caller sees the end of the streams that it gave us.
-void detach_from_caller(const cli::Options& options, Parent& parent, Diag& diag) {
+[[gnu::noinline]] void detach_from_caller(const cli::Options& options, Parent& parent, Diag& diag) {
     if (!options.drivers.passthrough) {
         if (const auto detached = sys::put_null_at_stdio(); !detached) {
             refuse_start(parent, diag, "Failed to open /dev/null");
@@ -278,8 +316,8 @@ void detach_from_caller(const cli::Options& options, Parent& parent, Diag& diag)
 
 int main(int argc, char** argv, char** environment) {
     static Storage storage;
-    static cli::Options options;
-    static cli::DefaultPaths paths;
+    cli::Options& options = storage.options.make();
+    cli::DefaultPaths& paths = storage.paths.make();
 
     // Signals are read, never handled; files get ordinary modes.
     Origin origin{.signal_mask = sys::block_signals(),
@@ -303,12 +341,7 @@ int main(int argc, char** argv, char** environment) {
                               storage.buffers.ring,
                               zone,
                               diag};
-    if (const auto opened = recorder.open(); !opened) {
-        Message message;
-        message.put("Failed to open log file ");
-        base::put_errno(message, opened.error().code);
-        refuse(diag, message.view());
-    }
+    open_log(recorder, diag);
     check_options_after_log(options, diag);
 
     // Nothing is started before the caller says so.
@@ -317,15 +350,7 @@ int main(int argc, char** argv, char** environment) {
     if (!signals) {
         refuse(diag, "Failed to create signalfd");
     }
-    Fd start_pipe;
-    Message why;
-    const Lent lent = monitor::take_lent_fd("_OCI_STARTPIPE", start_pipe, why);
-    if (lent == Lent::refused) {
-        refuse(diag, why.view());
-    }
-    if (start_pipe.number() == 0) {
-        (void)start_pipe.release(); // conmon takes 0 as none
-    }
+    Fd start_pipe = open_start_pipe(diag);
     if (start_pipe.valid()) {
         await_start(start_pipe, *signals, origin, diag);
     }

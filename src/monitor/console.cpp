@@ -26,6 +26,10 @@ Result<void> Console::listen(std::string_view directory) {
         path_.clear();
         path_.put(directory).put("/conmon-term.");
         sys::put_random_suffix(path_);
+        if (path_.overflowed()) {
+            path_.clear();
+            return base::fail(ENAMETOOLONG, "name socket");
+        }
         Fd socket = TRY(sys::make_socket(sys::SocketKind::stream));
         // The mode counts from the moment of binding.
         (void)sys::fchmod(socket.number(), socket_mode);

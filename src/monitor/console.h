@@ -9,7 +9,7 @@
 
 #include <optional>
 
-#include <limits.h>
+#include <sys/un.h>
 
 namespace monitor {
 
@@ -48,7 +48,7 @@ class Console {
     sys::Watch sender_;
     sys::FdRef terminal_;
     std::optional<sys::WindowSize> size_;
-    base::Text<PATH_MAX> path_;
+    base::Text<sizeof(sockaddr_un::sun_path)> path_;
 };
 
 } // namespace monitor

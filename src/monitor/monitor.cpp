@@ -70,6 +70,7 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
         }
         end_turn(now);
         if (phase_ == Phase::running && !std::exchange(settled_down_, true)) {
+            sys::release_pages(std::as_writable_bytes(runtime_argv_));
             sys::release_startup_memory();
         }
     }

@@ -20,6 +20,9 @@ constexpr uintptr_t page_size = 4096;
 // mapping.
 constexpr uintptr_t stack_depth_max = 128 * 1024;
 
+// What the calls from here on use of it themselves.
+constexpr uintptr_t frames_below = 512;
+
 uintptr_t page_below(uintptr_t address) {
     return address & ~(page_size - 1);
 }
@@ -49,9 +52,8 @@ void release_code() {
 } // namespace
 
 [[gnu::noinline]] void release_startup_memory() {
-    // The frames of the calls below are within the page that is kept.
     const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-    const uintptr_t end = page_below(here) - page_size;
+    const uintptr_t end = page_below(here - frames_below);
     advise(end - stack_depth_max, end, MADV_DONTNEED);
     release_code();
 }
