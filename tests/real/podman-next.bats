@@ -38,7 +38,7 @@ on_terminal() {
     done
     shift
     timeout -k 5 "$deadline_s" "$BATS_TEST_DIRNAME/on_terminal.py" "${before[@]}" -- \
-        podman --root "$podman_home/root" --runroot "$podman_home/run" \
+        podman --conmon "$MOTE_CONMON" --root "$podman_home/root" --runroot "$podman_home/run" \
         --tmpdir "$podman_home/tmp" --storage-driver overlay "$@"
 }
 

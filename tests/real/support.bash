@@ -106,7 +106,9 @@ CONF
 
 # The private Podman. Never hangs a test: it is killed at the deadline, with status 124 or 137.
 podman() {
-    timeout -k 5 "$deadline_s" podman --root "$podman_home/root" --runroot "$podman_home/run" \
+    # --conmon makes Podman complain of a monitor that it cannot use; of those in conmon_path, which
+    # its cleanup command goes by, it would silently pass over to the machine's own.
+    timeout -k 5 "$deadline_s" podman --conmon "$MOTE_CONMON" --root "$podman_home/root" --runroot "$podman_home/run" \
         --tmpdir "$podman_home/tmp" --storage-driver overlay "$@"
 }
 

@@ -8,7 +8,8 @@
 //                      generate LENGTH BYTES  writes lines of LENGTH bytes (and a newline each) as
 //                                             fast as it can, BYTES in all, then nothing
 //   BUDGET_STAMP_FD  a descriptor for the time (8 bytes, CLOCK_MONOTONIC in ns) of our first
-//                    act, and for the time that a generator starts
+//                    act, and for the times at which a generator starts and has written all
+//   BUDGET_GO        a fifo; the generator starts when somebody opens it for writing
 //   BUDGET_CGROUP    a cgroup.procs file that we, and so the container, move to
 //
 // Started with the one argument `pause` it is a bare process that does nothing.
@@ -63,8 +64,12 @@ void generate(size_t length, uint64_t total) {
     unsigned long long total = 0;
     int code = 0;
     if (sscanf(what, "generate %lu %llu", &length, &total) == 2) {
+        if (const char* go = getenv("BUDGET_GO")) {
+            close(open(go, O_RDONLY | O_CLOEXEC));
+        }
         send_stamp(now_ns());
         generate(length, total);
+        send_stamp(now_ns());
     } else if (sscanf(what, "exit %d", &code) == 1) {
         char text[64];
         int n = snprintf(text, sizeof text, "container %d\n", code);
