@@ -60,8 +60,9 @@ class Parser {
     Parsed run() {
         while (next_ < words_.size()) {
             const char* word = words_[next_++];
-            if (word[0] != '-' || word[1] == '\0') {
-                continue; // a word that is no option means nothing
+            if (word[0] != '-') {
+                continue; // a word that is no option means nothing; neither does '-', without
+                          // letters
             }
             if (word[1] == '-' && word[2] == '\0') {
                 break;

@@ -257,6 +257,16 @@ TEST_CASE("integers are read with base 0, blanks and a sign in front of them") {
     }
 }
 
+TEST_CASE("a number that wraps around on the way is out of range all the same") {
+    for (const std::string text :
+         {"0x100000000000000005", "18446744073709551621", "04000000000000000000005"}) {
+        CAPTURE(text);
+        CommandLine line{{"--log-size-max", text}};
+        REQUIRE(line.parsed() == Parsed::refused);
+        REQUIRE(line.message() == "Integer value “" + text + "” for --log-size-max out of range");
+    }
+}
+
 TEST_CASE("more list values than there is room for are refused, one less is not") {
     Words words;
     for (size_t count = 0; count < Options::list_values_max; ++count) {
