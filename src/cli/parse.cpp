@@ -61,8 +61,7 @@ class Parser {
         while (next_ < words_.size()) {
             const char* word = words_[next_++];
             if (word[0] != '-') {
-                continue; // a word that is no option means nothing; neither does '-', without
-                          // letters
+                continue; // a word that is no option means nothing
             }
             if (word[1] == '-' && word[2] == '\0') {
                 break;
