@@ -69,10 +69,10 @@ ExitStatus ask_pidfd(FdRef pidfd) {
 struct Attempt {
     const SpawnPlan* plan;
     Text<32> listen_pid;
-    Error refusal{.code = 0, .call = {}};
+    Error refusal{.code = 0, .call = ""};
 };
 
-[[noreturn]] void give_up(Attempt& attempt, std::string_view step) {
+[[noreturn]] void give_up(Attempt& attempt, base::Step step) {
     attempt.refusal = {.code = errno, .call = step};
     ::_exit(127);
 }

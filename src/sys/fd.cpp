@@ -76,8 +76,7 @@ FdRef working_directory() {
     return FdRef{AT_FDCWD};
 }
 
-Result<Fd>
-open_at(FdRef directory, const char* path, int flags, mode_t mode, std::string_view step) {
+Result<Fd> open_at(FdRef directory, const char* path, int flags, mode_t mode, base::Step step) {
     const int number = sys::openat(directory.number(), path, flags | O_CLOEXEC, mode);
     if (number < 0) {
         return fail(errno, step);

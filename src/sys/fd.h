@@ -57,7 +57,7 @@ FdRef working_directory();
 
 // openat(2). `step` names the attempt in the error.
 base::Result<Fd>
-open_at(FdRef directory, const char* path, int flags, mode_t mode, std::string_view step);
+open_at(FdRef directory, const char* path, int flags, mode_t mode, base::Step step);
 
 // A pipe; `flags` may add O_NONBLOCK for both ends.
 base::Result<Pipe> make_pipe(int flags);

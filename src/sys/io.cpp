@@ -19,7 +19,7 @@ bool is_would_block(int code) {
     return code == EAGAIN || code == EINTR;
 }
 
-Result<Moved> moved(ssize_t count, std::string_view step, Moved::State state_of_zero) {
+Result<Moved> moved(ssize_t count, base::Step step, Moved::State state_of_zero) {
     if (count > 0) {
         return Moved{static_cast<size_t>(count), Moved::State::some};
     }

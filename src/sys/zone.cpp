@@ -36,8 +36,16 @@ constexpr int64_t time_max = int64_t{1} << 39;
 constexpr int64_t offset_min_s = -89'999;
 constexpr int64_t offset_max_s = 93'599;
 
-// Numbers and text at any place of a file. A read that the file does not have gives 0 and is
-// remembered.
+// A number of up to 8 bytes with a sign, the highest first.
+int64_t number_of(std::span<const uint8_t> bytes) {
+    uint64_t value = (bytes[0] & 0x80) != 0 ? ~uint64_t{0} : 0;
+    for (const uint8_t byte : bytes) {
+        value = value << 8 | byte;
+    }
+    return static_cast<int64_t>(value);
+}
+
+// Bytes at any place of a file. What the file does not have is read as 0 and remembered.
 class ZoneFile {
   public:
     explicit ZoneFile(FdRef file) : file_{file} {}
@@ -45,24 +53,22 @@ class ZoneFile {
     [[nodiscard]] bool failed() const { return failed_; }
     void fail() { failed_ = true; }
 
-    // A signed number of `size` bytes, at most 8, the highest first.
-    int64_t number(int64_t at, size_t size) {
-        uint8_t bytes[8] = {};
-        if (read(at, std::span{bytes}.first(size)) != size) {
-            fail();
-            return 0;
-        }
-        uint64_t value = (bytes[0] & 0x80) != 0 ? ~uint64_t{0} : 0;
-        for (size_t place = 0; place < size; ++place) {
-            value = value << 8 | bytes[place];
-        }
-        return static_cast<int64_t>(value);
-    }
-
     // Up to bytes.size() bytes; returns how many there are.
-    size_t read(int64_t at, std::span<uint8_t> bytes) {
+    size_t read_some(int64_t at, std::span<uint8_t> bytes) {
         const ssize_t count = sys::pread(file_.number(), bytes.data(), bytes.size(), at);
         return count < 0 ? 0 : static_cast<size_t>(count);
+    }
+
+    void read(int64_t at, std::span<uint8_t> bytes) {
+        if (read_some(at, bytes) != bytes.size()) {
+            fail();
+        }
+    }
+
+    int64_t number(int64_t at, size_t size) {
+        uint8_t bytes[8] = {};
+        read(at, {bytes, size});
+        return number_of({bytes, size});
     }
 
   private:
@@ -86,20 +92,22 @@ struct ZoneData {
     [[nodiscard]] int64_t types_at() const { return kinds_at() + time_count; }
 };
 
-ZoneData data_at(ZoneFile& file, int64_t header, int64_t time_size) {
+ZoneData data_at(ZoneFile& file, int64_t at, int64_t time_size) {
     constexpr int64_t magic = 0x545a'6966; // "TZif"
-    if (file.number(header, 4) != magic) {
+    uint8_t header[ZoneData::header_size] = {};
+    file.read(at, header);
+    if (number_of({header, 4}) != magic) {
         file.fail();
     }
-    const auto count_at = [&file, header](int64_t at) {
-        return file.number(header + at, 4) & 0xffff'ffff;
+    const auto count_at = [&header](size_t place) {
+        return number_of(std::span{header}.subspan(place, 4)) & 0xffff'ffff;
     };
     ZoneData data{
-        .times_at = header + ZoneData::header_size,
+        .times_at = at + ZoneData::header_size,
         .time_size = time_size,
         .time_count = count_at(32),
         .type_count = count_at(36),
-        .has_successor = file.number(header + 4, 1) != 0,
+        .has_successor = header[4] != 0,
     };
     const int64_t indicators = count_at(20) + count_at(24);
     const int64_t leap_seconds = count_at(28);
@@ -112,7 +120,7 @@ ZoneData data_at(ZoneFile& file, int64_t header, int64_t time_size) {
 // The rule for the time after the last change, between two newlines.
 std::optional<ZoneRule> rule_at(ZoneFile& file, int64_t at) {
     uint8_t bytes[128];
-    const std::string_view text{reinterpret_cast<const char*>(bytes), file.read(at, bytes)};
+    const std::string_view text{reinterpret_cast<const char*>(bytes), file.read_some(at, bytes)};
     const size_t end = text.find('\n', 1);
     if (end == std::string_view::npos || text[0] != '\n') {
         return std::nullopt;
@@ -165,10 +173,9 @@ std::optional<ZoneInterval> interval_in(ZoneFile& file, int64_t unix_seconds) {
 }
 
 std::optional<ZoneInterval> interval_in_file(const char* path, int64_t unix_seconds) {
-    // Non-blocking: a fifo may have been put in the place of a file.
+    // What is not a file, such as a fifo, does not hold us up and has nothing at a place.
     const Fd fd{sys::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
-    struct stat status{};
-    if (!fd.valid() || sys::fstat(fd.number(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    if (!fd.valid()) {
         return std::nullopt;
     }
     ZoneFile file{fd};
