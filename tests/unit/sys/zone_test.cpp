@@ -136,11 +136,16 @@ std::string zone_data(char version,
                       size_t time_size,
                       const std::vector<int64_t>& times,
                       const std::vector<uint8_t>& kinds,
-                      const std::vector<Type>& types) {
+                      const std::vector<Type>& types,
+                      const std::string& names = {"ABC\0", 4}) {
+    const size_t leap_seconds = 3;
     std::string text = "TZif";
     text += version;
-    text += std::string(15 + 12, '\0');
-    text += big_endian(times.size(), 4) + big_endian(types.size(), 4) + big_endian(4, 4);
+    text += std::string(15, '\0');
+    for (const size_t count :
+         {types.size(), types.size(), leap_seconds, times.size(), types.size(), names.size()}) {
+        text += big_endian(count, 4);
+    }
     for (const int64_t time : times) {
         text += big_endian(static_cast<uint64_t>(time), time_size);
     }
@@ -148,7 +153,8 @@ std::string zone_data(char version,
     for (const Type& type : types) {
         text += big_endian(static_cast<uint32_t>(type.offset_s), 4) + std::string(2, '\0');
     }
-    return text + std::string("ABC\0", 4);
+    // Bytes of what is not looked at: leap seconds, two kinds of indicators.
+    return text + names + std::string(leap_seconds * (time_size + 4) + 2 * types.size(), '\x01');
 }
 
 int open_descriptors() {
@@ -484,8 +490,10 @@ TEST_CASE("a hostile zone file gives UTC") {
     REQUIRE(answer(zone_of(93'600, 0)) == 0);
     REQUIRE(answer(zone_of(-90'000, 0)) == 0);
     REQUIRE(answer(zone_of(INT32_MIN, 0)) == 0);
-    REQUIRE(answer(zone_of(3'600, 1)) == 0);   // a type that is not there
-    REQUIRE(answer(zone_of(3'600, 255)) == 0); // likewise
+    // Types that are not there, although what is in their place might be one.
+    const std::string like_a_type = big_endian(7'200, 4) + std::string(2, '\0');
+    REQUIRE(answer(zone_data('\0', 4, {-100}, {1}, {{3'600}}, like_a_type)) == 0);
+    REQUIRE(answer(zone_of(3'600, 255)) == 0);
     std::string counts = zone_of(3'600, 0);
     REQUIRE(answer(counts) == 3'600);
     for (size_t at = 20; at < 44; ++at) {
