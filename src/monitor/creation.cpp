@@ -73,7 +73,7 @@ Monitor::Monitor(const cli::Options& options,
                  Parent& parent,
                  sys::Diag& diag)
     : options_{options}, origin_{origin}, poller_{poller}, diag_{diag}, recorder_{recorder},
-      parent_{parent},
+      buffers_{buffers}, parent_{parent},
       input_{poller,
              diag,
              buffers.input,
@@ -82,7 +82,7 @@ Monitor::Monitor(const cli::Options& options,
       clients_{poller, diag, input_, limits.attach_stall_ms},
       output_{poller, diag, recorder, clients_, buffers}, console_{poller, diag},
       control_{poller, diag}, oom_watch_{poller, diag, options.persist_dir, options.bundle},
-      notify_relay_{poller, diag}, notify_buffer_{buffers.notify} {}
+      notify_relay_{poller, diag} {}
 
 bool Monitor::prepare(Fd signal_fd) {
     signals_ = Watch{poller_, Source::signals, 0, std::move(signal_fd)};

@@ -22,6 +22,9 @@ namespace {
 
 constexpr int signals_max = 64; // in a turn
 
+// How long nothing out of the ordinary must have happened before memory is given back.
+constexpr Instant quiet_ms = 1000;
+
 // How often a container that no descriptor tells about is asked for.
 constexpr Instant container_poll_ms = 1000;
 
@@ -69,15 +72,14 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
             }
         }
         end_turn(now);
-        if (phase_ == Phase::running && !std::exchange(settled_down_, true)) {
-            sys::release_pages(std::as_writable_bytes(runtime_argv_));
-            sys::release_startup_memory();
-        }
     }
     return outcome_;
 }
 
 void Monitor::dispatch(const Event& event, Instant now) {
+    rare_event_ = rare_event_ ||
+                  (event.source != Source::standard_output &&
+                   event.source != Source::standard_error && event.source != Source::attach_client);
     switch (event.source) {
     case Source::runtime:
         return on_runtime_ended(now);
@@ -107,7 +109,7 @@ void Monitor::dispatch(const Event& event, Instant now) {
     case Source::oom_watch:
         return oom_watch_.on_ready();
     case Source::notify:
-        return notify_relay_.on_ready(notify_buffer_);
+        return notify_relay_.on_ready(buffers_.notify);
     case Source::log_file:
         return recorder_.expire(now);
     }
@@ -129,10 +131,40 @@ void Monitor::end_turn(Instant now) {
     recorder_.flush(now);
     settle_log();
     output_.settle(now);
+    give_back_memory(now);
     if (input_.is_free() && !std::exchange(input_was_free_, input_.is_free())) {
         clients_.resume_input();
     }
     input_was_free_ = input_.is_free();
+}
+
+// Once nothing has happened for a while, the memory that only the start, a burst of output or a
+// rare event has needed goes back to the kernel. A container that prints a line now and then needs
+// none of it, and does not wake us for this.
+void Monitor::give_back_memory(Instant now) {
+    if (phase_ != Phase::running) {
+        return;
+    }
+    if (std::exchange(rare_event_, false) || output_.take_burst()) {
+        give_back_at_ = now + quiet_ms;
+        return;
+    }
+    if (now < give_back_at_) {
+        return;
+    }
+    give_back_at_ = sys::never;
+    sys::release_pages(std::as_writable_bytes(runtime_argv_));
+    if (input_.is_free()) {
+        sys::release_pages(buffers_.input);
+    }
+    sys::release_pages(buffers_.notify);
+    if (!output_.holds_bytes() && !recorder_.holds_bytes()) {
+        for (const base::MutableBytes buffer : buffers_.streams) {
+            sys::release_pages(buffer.subspan(page_size));
+        }
+        sys::release_pages(base::MutableBytes{buffers_.ring}.subspan(page_size));
+    }
+    sys::release_startup_memory();
 }
 
 // A log that is a fifo is watched, through a descriptor of its own, only while it is full.
@@ -154,6 +186,7 @@ void Monitor::settle_log() {
 
 Instant Monitor::deadline() const {
     return std::min({timeout_at_,
+                     give_back_at_,
                      container_poll_at_,
                      output_.deadline(),
                      clients_.deadline(),

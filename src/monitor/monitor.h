@@ -117,6 +117,7 @@ class Monitor {
     void on_console();
     void on_control(sys::Source source);
     void settle_log();
+    void give_back_memory(sys::Instant now);
     bool fail(std::string_view what, const char* object, const base::Error& error);
     void fail_with(std::string_view words);
     void enter(Phase phase);
@@ -129,6 +130,7 @@ class Monitor {
     sys::Poller& poller_;
     sys::Diag& diag_;
     record::Recorder& recorder_;
+    Buffers& buffers_;
     Parent& parent_;
     std::span<const char*> runtime_argv_;
 
@@ -154,12 +156,12 @@ class Monitor {
     NotifyRelay notify_relay_;
 
     sys::Instant timeout_at_ = sys::never;
+    sys::Instant give_back_at_ = sys::never;
     sys::Instant container_poll_at_ = sys::never; // without a pidfd
     Outcome outcome_;
-    base::MutableBytes notify_buffer_;
     Phase phase_ = Phase::creating;
     bool runtime_started_ = false;
-    bool settled_down_ = false; // what only the start needed has been given back
+    bool rare_event_ = true; // something used memory that waiting does not need
     bool input_was_free_ = true;
 };
 

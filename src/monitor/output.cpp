@@ -98,6 +98,7 @@ size_t Output::read_once(Stream stream, Instant now) {
     }
     const Bytes fresh = room.first(moved->count);
     channel.end += static_cast<uint32_t>(moved->count);
+    burst_ = burst_ || channel.end > page_size;
     if (started_) {
         record_held(stream, Pause::more_to_come, now);
         clients_.offer(stream, fresh, now);
@@ -239,6 +240,13 @@ bool Output::drain_aside(Stream stream, size_t most, Instant now) {
     (void)recorder_.keep(stream, aside.first(end), Pause::final, now);
     clients_.offer(stream, aside.subspan(held.size(), end - held.size()), now);
     return true;
+}
+
+bool Output::holds_bytes() const {
+    return clients_.owing() ||
+           std::any_of(channels_.begin(), channels_.end(), [](const Channel& channel) {
+               return channel.begin != channel.end;
+           });
 }
 
 Instant Output::deadline() const {

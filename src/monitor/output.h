@@ -59,6 +59,12 @@ class Output {
     [[nodiscard]] sys::Instant deadline() const;
     void expire(sys::Instant now);
 
+    // Whether something is kept that is not recorded, or that a client is owed.
+    [[nodiscard]] bool holds_bytes() const;
+
+    // Whether more than a page was read at once since the last call.
+    bool take_burst() { return std::exchange(burst_, false); }
+
     [[nodiscard]] bool is_open(record::Stream stream) const { return at(stream).watch.valid(); }
 
   private:
@@ -100,6 +106,7 @@ class Output {
     sys::Instant hang_up_due_ = sys::never;
     bool started_ = false;
     bool log_was_full_ = false;
+    bool burst_ = false;
 };
 
 } // namespace monitor

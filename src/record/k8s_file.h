@@ -44,6 +44,8 @@ class K8sFile {
 
     [[nodiscard]] bool waits_for_reader() const { return paced_ && writer_.waits_for_reader(); }
 
+    [[nodiscard]] bool holds_bytes() const { return writer_.holds_bytes(); }
+
     // When flush() is to be called without output: while the disk refuses.
     [[nodiscard]] sys::Instant deadline() const { return retry_at_; }
 

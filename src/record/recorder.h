@@ -41,6 +41,9 @@ class Recorder {
     // The log is a fifo whose reader is slow: keep() would have to drop records.
     [[nodiscard]] bool waits_for_reader() const { return k8s_file_.waits_for_reader(); }
 
+    // Whether records wait in memory.
+    [[nodiscard]] bool holds_bytes() const { return k8s_file_.holds_bytes(); }
+
     // Opens the log anew under its name.
     void reopen() { k8s_file_.reopen(); }
 

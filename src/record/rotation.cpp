@@ -1,0 +1,182 @@
+#include "record/rotation.h"
+
+#include "base/text.h"
+#include "sys/calls.h"
+
+#include <cerrno>
+
+#include <limits.h>
+
+namespace record {
+
+using base::fail;
+using base::Result;
+using base::Text;
+using sys::Fd;
+using sys::FdRef;
+
+namespace {
+
+constexpr mode_t log_mode = 0640;
+
+using FileName = Text<NAME_MAX + 16>;
+
+bool is_same(const struct stat& one, const struct stat& other) {
+    return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+bool is_one_of(const struct stat& directory, std::span<const char* const> allowed) {
+    for (const char* const path : allowed) {
+        struct stat status{};
+        if (*path != '\0' && sys::stat(path, &status) == 0 && is_same(status, directory)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Walks up to the root. By what directories are, not by their names: links do not matter.
+bool is_allowed(FdRef directory, std::span<const char* const> allowed) {
+    Fd above;
+    struct stat here{};
+    if (sys::fstat(directory.number(), &here) != 0) {
+        return false;
+    }
+    while (!is_one_of(here, allowed)) {
+        Result<Fd> next =
+            sys::open_at(above.valid() ? above : directory, "..", O_PATH | O_DIRECTORY, 0, "open");
+        const struct stat below = here;
+        if (!next || sys::fstat(next->number(), &here) != 0 || is_same(here, below)) {
+            return false;
+        }
+        above = std::move(*next);
+    }
+    return true;
+}
+
+// The names of a log's files in its directory.
+class Files {
+  public:
+    Files(FdRef directory, std::string_view log, bool keeps_backups)
+        : directory_{directory}, log_{log}, fresh_suffix_{keeps_backups ? ".new" : ".tmp"} {}
+
+    [[nodiscard]] bool exists(Slot slot) const {
+        FileName name;
+        struct stat status{};
+        return sys::fstatat(
+                   directory_.number(), put(name, slot), &status, AT_SYMLINK_NOFOLLOW) == 0 ||
+               errno != ENOENT;
+    }
+
+    void remove(Slot slot) const {
+        FileName name;
+        (void)sys::unlinkat(directory_.number(), put(name, slot), 0);
+    }
+
+    // Append mode, so that a file that somebody truncates does not get a hole.
+    [[nodiscard]] Result<Fd> create(Slot slot) const {
+        FileName name;
+        return sys::open_at(directory_,
+                            put(name, slot),
+                            O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NONBLOCK,
+                            log_mode,
+                            "open log file");
+    }
+
+    [[nodiscard]] bool move(Slot from, Slot to) const {
+        FileName old_name;
+        FileName new_name;
+        return sys::renameat(directory_.number(),
+                             put(old_name, from),
+                             directory_.number(),
+                             put(new_name, to)) == 0;
+    }
+
+  private:
+    // A name that is too long is cut, and is refused as it is used: NAME_MAX is the system's limit.
+    const char* put(FileName& name, Slot slot) const {
+        name.put(log_);
+        if (slot == fresh_slot) {
+            name.put(fresh_suffix_);
+        } else if (slot != log_slot) {
+            name.put('.').put_dec(slot);
+        }
+        return name.c_str();
+    }
+
+    FdRef directory_;
+    std::string_view log_;
+    std::string_view fresh_suffix_;
+};
+
+bool is_locked_by_other(FdRef file) {
+    struct flock whole{};
+    whole.l_type = F_WRLCK;
+    whole.l_whence = SEEK_SET;
+    return sys::fcntl(file.number(), F_SETLK, &whole) != 0 && (errno == EAGAIN || errno == EACCES);
+}
+
+void unlock(FdRef file) {
+    struct flock whole{};
+    whole.l_type = F_UNLCK;
+    whole.l_whence = SEEK_SET;
+    (void)sys::fcntl(file.number(), F_SETLK, &whole);
+}
+
+Result<void> climb(const Files& files, Slot top) {
+    Ladder ladder{top};
+    while (const auto slot = ladder.next()) {
+        if (files.move(*slot, *slot + 1) || (errno == ENOENT && *slot != fresh_slot)) {
+            continue; // done, or somebody has just removed it
+        }
+        const int code = errno;
+        if (*slot == fresh_slot && top != log_slot) {
+            (void)files.move(log_slot + 1, log_slot);
+        }
+        files.remove(fresh_slot);
+        return fail(code, "rename log file");
+    }
+    return {};
+}
+
+} // namespace
+
+Result<Fd> open_directory(const LogName& name) {
+    const std::string_view directory{name.path,
+                                     static_cast<size_t>(base_name(name.path) - name.path)};
+    Text<PATH_MAX> path{directory.empty() ? "." : directory};
+    Fd opened = TRY(sys::open_at(
+        sys::working_directory(), path.c_str(), O_PATH | O_DIRECTORY, 0, "open log file"));
+    if (!name.allowed_directories.empty() && !is_allowed(opened, name.allowed_directories)) {
+        return fail(EPERM, "check --log-allowlist-dir");
+    }
+    return opened;
+}
+
+const char* base_name(const char* path) {
+    const size_t slash = std::string_view{path}.rfind('/');
+    return slash == std::string_view::npos ? path : path + slash + 1;
+}
+
+Result<Fd> rotate(const LogName& name, int32_t backups, FdRef old) {
+    const Fd directory = TRY(open_directory(name));
+    const bool keeps_backups = backups > 0;
+    const Files files{directory, base_name(name.path), keeps_backups};
+    files.remove(fresh_slot);
+    Fd file = TRY(files.create(fresh_slot));
+    Slot top = log_slot;
+    while (top < backups && files.exists(top)) {
+        ++top;
+    }
+    if (keeps_backups && is_locked_by_other(old)) {
+        files.remove(fresh_slot);
+        return fail(EAGAIN, "lock log file");
+    }
+    if (const auto climbed = climb(files, top); !climbed) {
+        unlock(old);
+        return base::Failure{climbed.error()};
+    }
+    return file;
+}
+
+} // namespace record
