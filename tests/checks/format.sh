@@ -1,0 +1,26 @@
+#!/bin/bash
+#
+# Check that every C++ file of the tree is as clang-format leaves it (.clang-format, version 15 to 19).
+#
+#     format.sh SOURCE_DIRECTORY [CLANG_FORMAT]
+#
+# Looks at the files that git tracks. Names each file that differs, once, and ends with 1.
+
+set -euo pipefail
+cd "$1"
+format=${2:-clang-format-19}
+
+mapfile -t files < <(git ls-files '*.cpp' '*.h')
+if [ ${#files[@]} -eq 0 ]; then
+    echo "no C++ files are tracked here" >&2
+    exit 1
+fi
+bad=0
+for file in "${files[@]}"; do
+    if [ -e "$file" ] && ! "$format" --dry-run -Werror --style=file "$file" 2>/dev/null; then
+        echo "not formatted: $file"
+        bad=1
+    fi
+done
+echo "${#files[@]} files looked at"
+exit $bad
