@@ -29,13 +29,16 @@ struct ListValue {
     const char* value; // NUL-terminated, in argv
 };
 
-// Where output goes, as decided by check() from all --log-path values together.
+// Where output goes, as check_before_log() decides from all --log-path values together.
 struct LogDrivers {
     const char* k8s_file = nullptr; // path; of several only the last is used
     bool journald = false;
     bool passthrough = false;
 };
 
+// A local variable of main: only the pages that are used get touched, while a static one would put
+// its 64 KiB, and relocations for its defaults, into the program.
+//
 // C strings stay `const char*` where their only use is a system call or an argument of a program;
 // nullptr means "not given", which differs from "".
 struct Options {
@@ -87,7 +90,7 @@ struct Options {
     bool terminal = false;
     bool version = false;
 
-    // Set by check().
+    // Set by check_before_log(), as are the defaults of `bundle` and `container_pidfile`.
     DetailLevel detail = DetailLevel::warning;
     LogDrivers drivers;
 
