@@ -5,10 +5,10 @@
 #pragma once
 
 #include "base/bytes.h"
+#include "base/copy.h"
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 namespace base {
 
@@ -58,12 +58,8 @@ class Ring {
         CHECK(bytes.size() <= room());
         const size_t tail = wrapped(head_ + size_);
         const size_t first = std::min(bytes.size(), storage_.size() - tail);
-        if (first != 0) {
-            std::memcpy(storage_.data() + tail, bytes.data(), first);
-        }
-        if (first != bytes.size()) {
-            std::memcpy(storage_.data(), bytes.data() + first, bytes.size() - first);
-        }
+        copy(storage_.data() + tail, bytes.data(), first);
+        copy(storage_.data(), bytes.data() + first, bytes.size() - first);
         size_ += bytes.size();
     }
 

@@ -4,25 +4,26 @@
 #include "sys/file.h"
 #include "sys/io.h"
 
+#include <algorithm>
+
 namespace monitor {
 
 using base::Result;
 using sys::Moved;
 using sys::Source;
-using sys::WindowSize;
 
 namespace {
 
 constexpr mode_t fifo_mode = 0660; // less the umask
-constexpr int64_t dimension_max = 1000;
+constexpr int32_t dimension_max = 1000;
 
 bool is_space(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-// One number as scanf's %d takes it off the front of `text`. A number out of an int's range is
-// outside every range that matters here, so it only must not wrap.
-std::optional<int64_t> take_number(std::string_view& text) {
+// One number as scanf's %d takes it off the front of `text`. One that does not fit is outside every
+// range that matters here, so it only must not wrap.
+std::optional<int32_t> take_number(std::string_view& text) {
     while (!text.empty() && is_space(text[0])) {
         text.remove_prefix(1);
     }
@@ -39,40 +40,44 @@ std::optional<int64_t> take_number(std::string_view& text) {
         value = std::min<int64_t>(value * 10 + (text[0] - '0'), INT32_MAX);
         text.remove_prefix(1);
     }
-    return negative ? -value : value;
+    return static_cast<int32_t>(negative ? -value : value);
 }
 
-std::optional<WindowSize> take_size(std::string_view& text) {
+ControlLine parse_sized(ControlLine::Kind kind, int32_t type, std::string_view text) {
     const auto rows = take_number(text);
-    const auto columns = take_number(text);
-    if (!rows || !columns || *rows < 0 || *rows > dimension_max || *columns < 0 ||
-        *columns > dimension_max) {
-        return std::nullopt;
+    const auto columns = rows ? take_number(text) : std::nullopt;
+    if (!columns) {
+        return {};
     }
-    return WindowSize{.rows = static_cast<uint16_t>(*rows),
-                      .columns = static_cast<uint16_t>(*columns)};
+    const bool fits =
+        *rows >= 0 && *rows <= dimension_max && *columns >= 0 && *columns <= dimension_max;
+    return {.kind = fits || kind == ControlLine::Kind::unknown_type
+                        ? kind
+                        : ControlLine::Kind::out_of_range,
+            .type = type,
+            .rows = *rows,
+            .columns = *columns};
 }
 
 } // namespace
 
 ControlLine parse_control(std::string_view line) {
     const auto type = take_number(line);
-    const auto size = type ? take_size(line) : std::nullopt;
-    if (!size) {
+    if (!type) {
         return {};
     }
     switch (*type) {
     case 1:
-        return {.kind = ControlLine::Kind::resize, .size = *size};
+        return parse_sized(ControlLine::Kind::resize, *type, line);
     case 2:
-        return {.kind = ControlLine::Kind::reopen, .size = {}};
+        return parse_sized(ControlLine::Kind::reopen, *type, line);
     default:
-        return {};
+        return parse_sized(ControlLine::Kind::unknown_type, *type, line);
     }
 }
 
-std::optional<WindowSize> parse_window_size(std::string_view line) {
-    return take_size(line);
+ControlLine parse_window_size(std::string_view line) {
+    return parse_sized(ControlLine::Kind::resize, 1, line);
 }
 
 Result<void> Control::open(sys::FdRef directory) {
@@ -97,38 +102,43 @@ Control::Wishes Control::on_ready(Source source) {
         return wishes;
     }
     const std::string_view text{buffer.data(), moved->count};
-    const auto too_long = [this] { diag_.warning("A control line is too long, ignoring it"); };
-    if (!is_control) {
-        window_size_feed_.feed(
-            text,
-            [&](std::string_view line) {
-                if (const auto size = parse_window_size(line)) {
-                    wishes.resize = size;
-                } else {
-                    diag_.warning("Failed to parse a window size, ignoring it");
-                }
-            },
-            too_long);
-        return wishes;
-    }
-    control_feed_.feed(
+    Feed& feed = is_control ? control_feed_ : window_size_feed_;
+    feed.feed(
         text,
         [&](std::string_view line) {
-            const ControlLine parsed = parse_control(line);
-            switch (parsed.kind) {
-            case ControlLine::Kind::resize:
-                wishes.resize = parsed.size;
-                break;
-            case ControlLine::Kind::reopen:
-                wishes.reopen = true;
-                break;
-            case ControlLine::Kind::malformed:
-                diag_.warning("Failed to parse a control message, ignoring it");
-                break;
-            }
+            take(is_control ? parse_control(line) : parse_window_size(line), wishes);
         },
-        too_long);
+        [this] { diag_.warning("Could not find newline in entire buffer"); });
     return wishes;
+}
+
+void Control::take(const ControlLine& line, Wishes& wishes) {
+    switch (line.kind) {
+    case ControlLine::Kind::resize:
+        wishes.resize = line.size();
+        return;
+    case ControlLine::Kind::reopen:
+        wishes.reopen = true;
+        return;
+    case ControlLine::Kind::too_few_numbers:
+    case ControlLine::Kind::unknown_type:
+    case ControlLine::Kind::out_of_range:
+        refuse(line);
+        return;
+    }
+}
+
+void Control::refuse(const ControlLine& line) {
+    sys::Message message;
+    if (line.kind == ControlLine::Kind::too_few_numbers) {
+        message.put("Invalid control message format");
+    } else if (line.kind == ControlLine::Kind::unknown_type) {
+        message.put("Invalid control message type: ").put_dec(line.type);
+    } else {
+        message.put("Invalid window size: ").put_dec(line.rows).put('x').put_dec(line.columns);
+        message.put(" (must be between 0 and 1000)");
+    }
+    diag_.warning(message.view());
 }
 
 } // namespace monitor

@@ -17,20 +17,26 @@
 namespace monitor {
 
 struct ControlLine {
-    enum class Kind : uint8_t { malformed, resize, reopen };
+    enum class Kind : uint8_t { resize, reopen, too_few_numbers, unknown_type, out_of_range };
 
-    Kind kind = Kind::malformed;
-    sys::WindowSize size{}; // of a resize
+    Kind kind = Kind::too_few_numbers;
+    int32_t type = 0;
+    int32_t rows = 0;
+    int32_t columns = 0;
+
+    // Of a resize.
+    [[nodiscard]] sys::WindowSize size() const {
+        return {.rows = static_cast<uint16_t>(rows), .columns = static_cast<uint16_t>(columns)};
+    }
 };
 
-// A line of `ctl` or `winsz`, without its newline.
+// A line of `ctl`, or of `winsz`, which has no type and can only be a resize; without its newline.
 ControlLine parse_control(std::string_view line);
-std::optional<sys::WindowSize> parse_window_size(std::string_view line);
+ControlLine parse_window_size(std::string_view line);
 
 class Control {
   public:
-    // What the lines that have come ask for, in the order of their last occurrences: of several
-    // sizes only the last counts.
+    // What the lines that have come ask for; of several sizes only the last counts.
     struct Wishes {
         std::optional<sys::WindowSize> resize;
         bool reopen = false;
@@ -49,6 +55,8 @@ class Control {
 
     using Feed = base::LineFeed<line_max>;
 
+    void take(const ControlLine& line, Wishes& wishes);
+    void refuse(const ControlLine& line);
     base::Result<void> open_one(sys::FdRef directory, const char* name, sys::Source source);
 
     sys::Poller& poller_;
