@@ -53,6 +53,8 @@ struct Storage {
     monitor::Buffers buffers;
     alignas(monitor::page_size) std::array<const char*, cli::argv_words_max> runtime_argv;
     std::array<const char*, cli::argv_words_max> exit_argv;
+    record::Journal::Storage journal;
+    std::array<const char*, cli::Options::list_values_max> record_words;
     Place<cli::DefaultPaths> paths;
     Place<cli::Options> options; // near the C library's variables, which are in use too
 };
@@ -139,6 +141,41 @@ void configure(Diag& diag, const cli::Options& options, sys::Zone& zone, base::T
             diag.warning(warning);
         }
     }
+}
+
+// Gathers the values of a list option at the front of `words`, which they leave to the next one.
+std::span<const char* const>
+take_values(const cli::Options& options, cli::ListOption which, std::span<const char*>& words) {
+    size_t count = 0;
+    for (const cli::ListValue& each : options.values()) {
+        if (each.option == which) {
+            words[count++] = each.value;
+        }
+    }
+    const std::span<const char*> taken = words.first(count);
+    words = words.subspan(count);
+    return taken;
+}
+
+// How the output is recorded. The words are the storage of lists.
+record::Recorder::Settings
+choose_records(const cli::Options& options, const cli::Knobs& knobs, std::span<const char*> words) {
+    return {
+        .k8s_file = {.name = {.path = options.drivers.k8s_file,
+                              .allowed_directories =
+                                  take_values(options, cli::ListOption::log_allowlist_dir, words)},
+                     .size_max = options.log_size_max,
+                     .global_size_max = options.log_global_size_max,
+                     .backups = options.log_rotate ? options.log_max_files : 0},
+        .journal = {.is_on = options.drivers.journald,
+                    .id = options.cid,
+                    .name = options.name,
+                    .tag = options.log_tag,
+                    .labels = take_values(options, cli::ListOption::log_label, words),
+                    .name_space = knobs.journal_namespace,
+                    .marks_parts = !options.no_container_partial_message},
+        .record_max = knobs.log_record_max,
+    };
 }
 
 [[gnu::noinline]] void open_log(record::Recorder& recorder, Diag& diag) {
@@ -334,11 +371,9 @@ int main(int argc, char** argv, char** environment) {
 
     // The log is opened now, so that this too can be told.
     const cli::Knobs knobs = read_knobs(environment, diag);
-    record::Recorder recorder{{.k8s_file = {.path = options.drivers.k8s_file,
-                                            .size_max = options.log_size_max,
-                                            .global_size_max = options.log_global_size_max},
-                               .record_max = knobs.log_record_max},
+    record::Recorder recorder{choose_records(options, knobs, storage.record_words),
                               storage.buffers.ring,
+                              storage.journal,
                               zone,
                               diag};
     open_log(recorder, diag);

@@ -167,18 +167,17 @@ void Monitor::give_back_memory(Instant now) {
     sys::release_startup_memory();
 }
 
-// A log that is a fifo is watched, through a descriptor of its own, only while it is full.
+// A log that is a fifo, or the journal, is watched only while it is full, through a descriptor of its
+// own, made anew in every turn: it may be another that is full now.
 void Monitor::settle_log() {
+    log_watch_.close();
     if (!recorder_.waits_for_reader()) {
-        log_watch_.close();
         return;
     }
-    if (!log_watch_.valid()) {
-        log_watch_ = Watch{poller_,
-                           Source::log_file,
-                           0,
-                           Fd{sys::fcntl(recorder_.file().number(), F_DUPFD_CLOEXEC, 3)}};
-    }
+    log_watch_ = Watch{poller_,
+                       Source::log_file,
+                       0,
+                       Fd{sys::fcntl(recorder_.awaited().number(), F_DUPFD_CLOEXEC, 3)}};
     if (log_watch_.valid()) {
         (void)log_watch_.want(EPOLLOUT);
     }

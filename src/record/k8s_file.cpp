@@ -2,49 +2,91 @@
 
 #include "sys/calls.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
-
-#include <limits.h>
 
 namespace record {
 
 using base::Bytes;
 using base::fail;
 using base::Result;
-using base::Text;
 using sys::Fd;
 using sys::Instant;
 
 namespace {
 
 constexpr mode_t log_mode = 0640;
+constexpr base::Step open_step = "open log file";
 constexpr std::string_view newline = "\n";
 
 } // namespace
 
-Result<void> K8sFile::open() {
+Result<Fd> K8sFile::open_file(int flags) const {
     // Without O_NONBLOCK the opening of a fifo waits for a reader, and a slow reader stops us.
-    constexpr int flags = O_CREAT | O_APPEND | O_NONBLOCK;
-    Result<Fd> file = sys::open_at(
-        sys::working_directory(), settings_.path, O_WRONLY | flags, log_mode, "open log file");
+    flags |= O_CREAT | O_APPEND | O_NONBLOCK;
+    if (settings_.name.allowed_directories.empty()) {
+        return sys::open_at(
+            sys::working_directory(), settings_.name.path, flags, log_mode, open_step);
+    }
+    const Fd directory = TRY(open_directory(settings_.name));
+    return sys::open_at(
+        directory, base_name(settings_.name.path), flags | O_NOFOLLOW, log_mode, open_step);
+}
+
+Result<void> K8sFile::open() {
+    Result<Fd> file = open_file(O_WRONLY);
     struct stat status{};
     if (file && sys::fstat(file->number(), &status) != 0) {
-        return fail(errno, "open log file");
+        return fail(errno, open_step);
     }
     // ENXIO: a fifo that has no reader yet.
     paced_ = file ? S_ISFIFO(status.st_mode) : file.error().code == ENXIO;
     if (paced_) {
         // As a reader of our own fifo we survive every other reader.
-        file = sys::open_at(
-            sys::working_directory(), settings_.path, O_RDWR | flags, log_mode, "open log file");
+        file = open_file(O_RDWR);
     }
     if (!file) {
+        if (file.error().code == EPERM) {
+            diag_.warning("Cannot use the log's place", file.error());
+        }
         return base::Failure{file.error()};
     }
-    base_size_ = S_ISREG(status.st_mode) ? static_cast<uint64_t>(status.st_size) : 0;
-    total_ = base_size_;
+    is_regular_ = S_ISREG(status.st_mode);
+    base_size_ = is_regular_ ? static_cast<uint64_t>(status.st_size) : 0;
     writer_.set_file(std::move(*file));
+    if (base_size_ != 0) {
+        mend_end();
+    }
+    total_ = size();
     return {};
+}
+
+void K8sFile::mend_end() {
+    std::array<char, K8sHead::size> bytes;
+    const Result<Fd> file = open_file(O_RDONLY); // the one that we write cannot be read
+    const size_t count = std::min<uint64_t>(bytes.size(), base_size_);
+    if (!file ||
+        sys::pread(file->number(), bytes.data(), count, static_cast<off_t>(base_size_ - count)) !=
+            static_cast<ssize_t>(count)) {
+        return;
+    }
+    const std::string_view end{bytes.data(), count};
+    const size_t newline_at = end.rfind('\n');
+    if (newline_at == count - 1) {
+        return;
+    }
+    // Without a newline among these bytes there is content, or this is all that there is.
+    const size_t torn = newline_at == std::string_view::npos ? count : count - newline_at - 1;
+    const char first = end[count - torn];
+    if ((newline_at != std::string_view::npos || count == base_size_) && first >= '0' &&
+        first <= '9' &&
+        sys::ftruncate(writer_.file().number(), static_cast<off_t>(base_size_ - torn)) == 0) {
+        base_size_ -= torn;
+        return;
+    }
+    writer_.put({}, {}, newline);
+    writer_.flush();
 }
 
 void K8sFile::record(K8sHead::Bytes head, Bytes content) {
@@ -69,41 +111,22 @@ void K8sFile::flush(Instant now) {
 }
 
 void K8sFile::reopen() {
-    if (paced_ || reopen_refused_) {
+    if (!is_regular_ || reopen_refused_) {
         return;
     }
     writer_.flush();
-    if (const auto replaced = replace_file(); !replaced) {
+    Result<Fd> file = rotate(settings_.name, settings_.backups, writer_.file());
+    if (!file) {
         reopen_refused_ = true;
         if (!std::exchange(cannot_reopen_, true)) {
-            diag_.warning("Failed to reopen the log, keeping the old one", replaced.error());
+            diag_.warning("Failed to reopen the log, keeping the old one", file.error());
         }
         return;
     }
     cannot_reopen_ = false;
-    base_size_ = 0;
-}
-
-Result<void> K8sFile::replace_file() {
-    Text<PATH_MAX> temporary;
-    temporary.put(settings_.path).put(".tmp");
-    if (temporary.overflowed()) {
-        return fail(ENAMETOOLONG, "open log file");
-    }
-    // Append mode, so that a file that somebody truncates does not get a hole.
-    Fd file = TRY(sys::open_at(sys::working_directory(),
-                               temporary.c_str(),
-                               O_WRONLY | O_TRUNC | O_CREAT | O_APPEND | O_NOFOLLOW,
-                               log_mode,
-                               "open log file"));
-    if (sys::renameat(AT_FDCWD, temporary.c_str(), AT_FDCWD, settings_.path) != 0) {
-        const int code = errno;
-        (void)sys::unlink(temporary.c_str());
-        return fail(code, "rename log file");
-    }
     writer_.cut_torn_record();
-    writer_.set_file(std::move(file));
-    return {};
+    writer_.set_file(std::move(*file));
+    base_size_ = 0;
 }
 
 void K8sFile::tell_trouble(Instant now) {
@@ -111,7 +134,7 @@ void K8sFile::tell_trouble(Instant now) {
     if (!refusal) {
         retry_at_ = sys::never;
         if (std::exchange(in_trouble_, false)) {
-            tell_loss();
+            tell_loss(diag_, "The log is written again", writer_.take_loss());
         }
         return;
     }
@@ -121,14 +144,6 @@ void K8sFile::tell_trouble(Instant now) {
     }
 }
 
-void K8sFile::tell_loss() {
-    const Loss loss = writer_.take_loss();
-    sys::Message message;
-    message.put("The log is written again, records lost: ").put_dec(loss.records);
-    message.put(", bytes lost: ").put_dec(loss.bytes);
-    diag_.warning(message.view());
-}
-
 void K8sFile::finish(Instant now) {
     if (!is_open()) {
         return;
@@ -136,10 +151,9 @@ void K8sFile::finish(Instant now) {
     flush(now);
     writer_.cut_torn_record();
     if (writer_.holds_bytes() || writer_.loss().any()) {
-        sys::Message message;
-        message.put("The log is incomplete, records lost: ").put_dec(writer_.loss().records);
-        message.put(", bytes not written: ").put_dec(writer_.loss().bytes + writer_.held());
-        diag_.warning(message.view());
+        Loss loss = writer_.take_loss();
+        loss.bytes += writer_.held();
+        tell_loss(diag_, "The log is incomplete", loss);
     }
 }
 

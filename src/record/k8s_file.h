@@ -1,9 +1,11 @@
 // K8sFile: the log file in the format of the Kubernetes container runtime interface, one record a
-// line (contract.md 4.2), with conmon's size limits (4.3). Its Writer keeps it going when the disk
-// does not; what that costs is said once when it begins and once, with numbers, when it ends.
+// line (contract.md 4.2), with conmon's size limits and rotation (4.3). Its Writer keeps it going
+// when the disk does not; what that costs is said once when it begins and once, with numbers, when
+// it ends.
 #pragma once
 
 #include "record/k8s_frame.h"
+#include "record/rotation.h"
 #include "record/stream.h"
 #include "record/writer.h"
 #include "sys/clock.h"
@@ -14,16 +16,22 @@ namespace record {
 class K8sFile {
   public:
     struct Settings {
-        const char* path = nullptr;   // nullptr: there is no such log
+        LogName name;                 // path nullptr: there is no such log
         int64_t size_max = -1;        // bytes of a file; <= 0: no limit
         int64_t global_size_max = -1; // bytes of all that is ever written; <= 0: no limit
+        int32_t backups = 0;          // old files that are kept; 0: none, a full one is replaced
     };
 
     K8sFile(const Settings& settings, base::MutableBytes ring, sys::Diag& diag)
         : settings_{settings}, writer_{ring}, diag_{diag} {}
 
     // Opens the file for appending, or makes it (mode 0640). A fifo is opened without waiting for
-    // its reader. The error is that of open(2).
+    // its reader. The error is that of open(2); EPERM too for a directory that is not allowed,
+    // which is said first.
+    //
+    // A monitor that was killed in the middle of a write has left the beginning of a record. Its
+    // line is ended, so that what was written stays and what comes is whole; a beginning without
+    // any content, which would be no record to anybody, is cut off.
     base::Result<void> open();
 
     [[nodiscard]] bool is_open() const { return writer_.has_file(); }
@@ -38,8 +46,9 @@ class K8sFile {
     // The end of a turn: writes what was recorded in it.
     void flush(sys::Instant now);
 
-    // Opens the file anew: a new, empty file takes the name, and the old one is left to whoever
-    // renamed it. If that fails the old one stays in use. A fifo is not replaced.
+    // Opens the file anew: a new, empty file takes the name, and the old one becomes a backup or is
+    // left to whoever renamed it. If that fails the old one stays in use. What is not a file (a
+    // fifo, a device) is not replaced.
     void reopen();
 
     [[nodiscard]] bool waits_for_reader() const { return paced_ && writer_.waits_for_reader(); }
@@ -60,9 +69,9 @@ class K8sFile {
   private:
     static constexpr sys::Instant retry_ms = 1000; // of a disk that refused
 
-    base::Result<void> replace_file();
+    base::Result<sys::Fd> open_file(int flags) const;
+    void mend_end();
     void tell_trouble(sys::Instant now);
-    void tell_loss();
     [[nodiscard]] uint64_t size() const { return base_size_ + writer_.written() + writer_.held(); }
 
     Settings settings_;
@@ -72,6 +81,7 @@ class K8sFile {
     uint64_t total_ = 0;     // against global_size_max
     sys::Instant retry_at_ = sys::never;
     bool paced_ = false;
+    bool is_regular_ = false;
     bool in_trouble_ = false;     // the disk refuses, which has been said
     bool cannot_reopen_ = false;  // the file could not be opened anew, which has been said
     bool reopen_refused_ = false; // in this turn: not tried again for every record

@@ -18,21 +18,18 @@ constexpr size_t paced_piece = 2048;
 } // namespace
 
 Result<void> Recorder::open() {
-    if (!wants_file_) {
-        return {};
+    if (journal_.is_on()) {
+        TRY(journal_.open());
     }
-    return k8s_file_.open();
+    return wants_file_ ? k8s_file_.open() : Result<void>{};
 }
 
 size_t Recorder::keep(Stream stream, Bytes bytes, Pause pause, Instant now) {
-    if (!k8s_file_.is_open()) {
-        return bytes.size();
-    }
     const Tail tail = pause == Pause::more_to_come ? Tail::hold_back : Tail::record;
-    if (k8s_file_.is_paced() && pause != Pause::final) {
+    if ((k8s_file_.is_paced() || journal_.is_on()) && pause != Pause::final) {
         return keep_paced(stream, bytes, tail, now);
     }
-    return frame_k8s(stamp_now(), stream, bytes, record_max_, tail, k8s_file_);
+    return keep_piece(stream, bytes, tail, Patience::now, now);
 }
 
 // Piece by piece, each written before the next, until the reader makes us wait.
@@ -42,19 +39,32 @@ size_t Recorder::keep_paced(Stream stream, Bytes bytes, Tail tail, Instant now) 
         const Bytes rest = bytes.subspan(done);
         const size_t line = std::min(base::find_newline(rest), record_max_) + 1;
         const Bytes piece = rest.first(std::min(std::max(line, paced_piece), rest.size()));
-        const size_t consumed = frame_k8s(stamp_now(),
-                                          stream,
-                                          piece,
-                                          record_max_,
-                                          piece.size() == rest.size() ? tail : Tail::hold_back,
-                                          k8s_file_);
-        k8s_file_.flush(now);
+        const size_t consumed = keep_piece(stream,
+                                           piece,
+                                           piece.size() == rest.size() ? tail : Tail::hold_back,
+                                           Patience::later,
+                                           now);
+        if (k8s_file_.is_paced()) {
+            k8s_file_.flush(now);
+        }
         if (consumed == 0) {
             break; // an incomplete line
         }
         done += consumed;
     }
     return done;
+}
+
+// Both drivers get the same bytes, and cut them each for itself.
+size_t Recorder::keep_piece(Stream stream, Bytes bytes, Tail tail, Patience patience, Instant now) {
+    size_t consumed = bytes.size();
+    if (k8s_file_.is_open()) {
+        consumed = frame_k8s(stamp_now(), stream, bytes, record_max_, tail, k8s_file_);
+    }
+    if (journal_.is_on()) {
+        journal_.keep(stream, bytes.first(consumed), patience, now);
+    }
+    return consumed;
 }
 
 std::string_view Recorder::stamp_now() {
@@ -75,9 +85,17 @@ void Recorder::flush(Instant now) {
 }
 
 void Recorder::expire(Instant now) {
-    if (k8s_file_.deadline() <= now || waits_for_reader()) {
+    if (k8s_file_.deadline() <= now || k8s_file_.waits_for_reader()) {
         k8s_file_.flush(now);
     }
+    if (journal_.is_waiting()) {
+        journal_.expire(now);
+    }
+}
+
+void Recorder::finish(Instant now) {
+    k8s_file_.finish(now);
+    journal_.finish(now);
 }
 
 } // namespace record

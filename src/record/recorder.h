@@ -1,8 +1,11 @@
-// Recorder: the container's output, kept by every driver that was chosen. Streams are cut into
-// records here, once for all drivers; what is not a whole line yet stays with the caller.
+// Recorder: the container's output, kept by every driver that was chosen: the file, the journal,
+// both or none. What is not a whole line yet stays with the caller, except that the journal, which
+// has no use for a line's beginning, keeps it itself: a line that paused is P and F in the file,
+// and one entry in the journal.
 #pragma once
 
 #include "base/stamp.h"
+#include "record/journal.h"
 #include "record/k8s_file.h"
 #include "record/stream.h"
 #include "sys/clock.h"
@@ -18,16 +21,22 @@ enum class Pause : uint8_t { more_to_come, paused, final };
 class Recorder {
   public:
     struct Settings {
-        K8sFile::Settings k8s_file; // path nullptr: none
+        K8sFile::Settings k8s_file; // without a path: none
+        Journal::Settings journal;
         size_t record_max = 16'384; // bytes of a line in one record
     };
 
-    // `ring` is the storage of the file's ring.
-    Recorder(const Settings& settings, base::MutableBytes ring, sys::Zone& zone, sys::Diag& diag)
-        : k8s_file_{settings.k8s_file, ring, diag}, zone_{zone}, record_max_{settings.record_max},
-          wants_file_{settings.k8s_file.path != nullptr} {}
+    // `ring` is the storage of the file's ring, `journal` that of the journal.
+    Recorder(const Settings& settings,
+             base::MutableBytes ring,
+             Journal::Storage& journal,
+             sys::Zone& zone,
+             sys::Diag& diag)
+        : k8s_file_{settings.k8s_file, ring, diag},
+          journal_{settings.journal, settings.record_max, journal, diag}, zone_{zone},
+          record_max_{settings.record_max}, wants_file_{settings.k8s_file.name.path != nullptr} {}
 
-    // Opens the log file, if there is one.
+    // Opens the log file and prepares the journal's fields, as far as they are wanted.
     base::Result<void> open();
 
     // Records `bytes` of a stream. Returns how many were consumed; the caller brings the rest
@@ -38,8 +47,14 @@ class Recorder {
     // The end of a turn: one write for all that was recorded in it.
     void flush(sys::Instant now);
 
-    // The log is a fifo whose reader is slow: keep() would have to drop records.
-    [[nodiscard]] bool waits_for_reader() const { return k8s_file_.waits_for_reader(); }
+    // The log is a fifo whose reader is slow, or the journal is full: keep() would have to drop
+    // records. awaited() is writable when there is room again.
+    [[nodiscard]] bool waits_for_reader() const {
+        return k8s_file_.waits_for_reader() || journal_.is_waiting();
+    }
+    [[nodiscard]] sys::FdRef awaited() const {
+        return k8s_file_.waits_for_reader() ? k8s_file_.file() : journal_.socket();
+    }
 
     // Whether records wait in memory.
     [[nodiscard]] bool holds_bytes() const { return k8s_file_.holds_bytes(); }
@@ -48,13 +63,15 @@ class Recorder {
     void reopen() { k8s_file_.reopen(); }
 
     // When expire() is to be called, whether there is output or not.
-    [[nodiscard]] sys::Instant deadline() const { return k8s_file_.deadline(); }
+    [[nodiscard]] sys::Instant deadline() const {
+        return std::min(k8s_file_.deadline(), journal_.deadline());
+    }
 
     // Tries again what was refused, or what waited for its reader.
     void expire(sys::Instant now);
 
     // Writes what is left; nothing is recorded afterwards.
-    void finish(sys::Instant now) { k8s_file_.finish(now); }
+    void finish(sys::Instant now);
 
     // To the disk; may take long.
     void sync() { k8s_file_.sync(); }
@@ -63,9 +80,12 @@ class Recorder {
 
   private:
     size_t keep_paced(Stream stream, base::Bytes bytes, Tail tail, sys::Instant now);
+    size_t
+    keep_piece(Stream stream, base::Bytes bytes, Tail tail, Patience patience, sys::Instant now);
     std::string_view stamp_now();
 
     K8sFile k8s_file_;
+    Journal journal_;
     sys::Zone& zone_;
     base::Stamp stamp_;
     size_t record_max_;

@@ -63,8 +63,8 @@ class Files {
     [[nodiscard]] bool exists(Slot slot) const {
         FileName name;
         struct stat status{};
-        return sys::fstatat(
-                   directory_.number(), put(name, slot), &status, AT_SYMLINK_NOFOLLOW) == 0 ||
+        return sys::fstatat(directory_.number(), put(name, slot), &status, AT_SYMLINK_NOFOLLOW) ==
+                   0 ||
                errno != ENOENT;
     }
 
@@ -93,7 +93,8 @@ class Files {
     }
 
   private:
-    // A name that is too long is cut, and is refused as it is used: NAME_MAX is the system's limit.
+    // The log's own name has at most NAME_MAX characters, or it could not have been opened; that a
+    // longer one is too long is for the system to say.
     const char* put(FileName& name, Slot slot) const {
         name.put(log_);
         if (slot == fresh_slot) {

@@ -1,12 +1,12 @@
 // Rotation: a new, empty file takes the name of the log. The old one becomes the newest of the
-// backups NAME.1, NAME.2, ..., or loses its name if none are kept. It is a list of renames, from the
-// oldest backup to the new file, so that nothing is ever written over but the backup that is one too
-// many, and so that whatever stops it leaves every line in some file:
+// backups NAME.1, NAME.2, ..., or loses its name if none are kept. It is a list of renames, from
+// the oldest backup to the new file, so that nothing is ever written over but the backup that is
+// one too many, and so that whatever stops it leaves every line in some file:
 //
 //     NAME.2 -> NAME.3    NAME.1 -> NAME.2    NAME -> NAME.1    NAME.new -> NAME
 //
-// Everything is done in the log's directory as it was when the rotation began, which is the one that
-// was found to be allowed.
+// Everything is done in the log's directory as it was when the rotation began, which is the one
+// that was found to be allowed.
 #pragma once
 
 #include "sys/fd.h"
@@ -16,7 +16,8 @@
 
 namespace record {
 
-// The files of a log: 0 is the log itself, 1 and more its backups, -1 the file that will replace it.
+// The files of a log: 0 is the log itself, 1 and more its backups, -1 the file that will replace
+// it.
 using Slot = int32_t;
 constexpr Slot fresh_slot = -1;
 constexpr Slot log_slot = 0;
@@ -55,9 +56,9 @@ base::Result<sys::Fd> open_directory(const LogName& name);
 
 // Puts a new file, mode 0640, in the place of `old`, which is open, and keeps up to `backups` old
 // ones; 0: none. What a dead monitor has left under the temporary name is removed. Returns the new
-// file, open for appending. On an error the log keeps its name, unless even undoing the last step is
-// refused; then it is NAME.1, and a later rotation goes on from there. EAGAIN or EACCES by the step
-// "lock log file": somebody has locked the file to keep it from being rotated.
+// file, open for appending. On an error the log keeps its name, unless even undoing the last step
+// is refused; then it is NAME.1, and a later rotation goes on from there. EAGAIN or EACCES by the
+// step "lock log file": somebody has locked the file to keep it from being rotated.
 base::Result<sys::Fd> rotate(const LogName& name, int32_t backups, sys::FdRef old);
 
 } // namespace record

@@ -5,19 +5,13 @@
 #pragma once
 
 #include "base/ring.h"
+#include "record/loss.h"
 #include "sys/fd.h"
 #include "sys/io.h"
 
 #include <optional>
 
 namespace record {
-
-struct Loss {
-    uint64_t records = 0;
-    uint64_t bytes = 0; // of the container's output, without stamps
-
-    [[nodiscard]] bool any() const { return records != 0; }
-};
 
 class Writer {
   public:

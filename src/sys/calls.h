@@ -57,6 +57,7 @@ using ::ioctl;
 using ::kill;
 using ::listen;
 using ::madvise;
+using ::memfd_create;
 using ::mkfifoat;
 using ::mmap;
 using ::nanosleep;
