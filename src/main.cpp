@@ -54,7 +54,6 @@ struct Storage {
     alignas(monitor::page_size) std::array<const char*, cli::argv_words_max> runtime_argv;
     std::array<const char*, cli::argv_words_max> exit_argv;
     Place<cli::DefaultPaths> paths;
-    Place<cli::Options> options; // near the C library's variables, which are in use too
 };
 
 constexpr mode_t file_mask = 0022;
@@ -316,7 +315,9 @@ ReportKey report_key(const cli::Options& options) {
 
 int main(int argc, char** argv, char** environment) {
     static Storage storage;
-    cli::Options& options = storage.options.make();
+    // Apart from the storage, to share a page with the C library's variables (scripts/resident.ld).
+    static Place<cli::Options> options_place;
+    cli::Options& options = options_place.make();
     cli::DefaultPaths& paths = storage.paths.make();
 
     // Signals are read, never handled; files get ordinary modes.

@@ -18,7 +18,7 @@ using sys::Instant;
 namespace {
 
 constexpr mode_t log_mode = 0640;
-constexpr std::string_view newline = "\n";
+constexpr char newline[] = "\n";
 
 } // namespace
 
@@ -48,7 +48,7 @@ Result<void> K8sFile::open() {
 }
 
 void K8sFile::record(K8sHead::Bytes head, Bytes content) {
-    const size_t length = head.size() + content.size() + newline.size();
+    const size_t length = head.size() + content.size() + 1;
     if (settings_.global_size_max > 0) {
         if (total_ >= static_cast<uint64_t>(settings_.global_size_max)) {
             return;
