@@ -56,7 +56,6 @@ struct Storage {
     record::Journal::Storage journal;
     std::array<const char*, cli::Options::list_values_max> record_words;
     Place<cli::DefaultPaths> paths;
-    Place<cli::Options> options; // near the C library's variables, which are in use too
 };
 
 constexpr mode_t file_mask = 0022;
@@ -353,7 +352,9 @@ ReportKey report_key(const cli::Options& options) {
 
 int main(int argc, char** argv, char** environment) {
     static Storage storage;
-    cli::Options& options = storage.options.make();
+    // Apart from the storage, to share a page with the C library's variables (scripts/resident.ld).
+    static Place<cli::Options> options_place;
+    cli::Options& options = options_place.make();
     cli::DefaultPaths& paths = storage.paths.make();
 
     // Signals are read, never handled; files get ordinary modes.

@@ -18,7 +18,7 @@ namespace {
 
 constexpr mode_t log_mode = 0640;
 constexpr base::Step open_step = "open log file";
-constexpr std::string_view newline = "\n";
+constexpr char newline[] = "\n";
 
 } // namespace
 
@@ -90,7 +90,7 @@ void K8sFile::mend_end() {
 }
 
 void K8sFile::record(K8sHead::Bytes head, Bytes content) {
-    const size_t length = head.size() + content.size() + newline.size();
+    const size_t length = head.size() + content.size() + 1;
     if (settings_.global_size_max > 0) {
         if (total_ >= static_cast<uint64_t>(settings_.global_size_max)) {
             return;

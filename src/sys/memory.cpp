@@ -2,12 +2,13 @@
 
 #include "sys/calls.h"
 
-// Made by the linker (scripts/resident.ld). Weak, because a link without that script has none:
-// then all code stays.
+#ifdef MOTE_RESIDENT_SCRIPT
+// Made by the linker; the second one by scripts/resident.ld.
 extern "C" {
-[[gnu::weak, gnu::visibility("hidden")]] extern std::byte __executable_start;
-[[gnu::weak, gnu::visibility("hidden")]] extern std::byte mote_resident_begin;
+[[gnu::visibility("hidden")]] extern std::byte __executable_start;
+[[gnu::visibility("hidden")]] extern std::byte mote_resident_begin;
 }
+#endif
 
 namespace sys {
 
@@ -39,14 +40,13 @@ void advise(uintptr_t begin, uintptr_t end, int advice) {
 }
 
 void release_code() {
-    const auto begin = reinterpret_cast<uintptr_t>(&__executable_start);
-    const auto end = reinterpret_cast<uintptr_t>(&mote_resident_begin);
-    if (begin == 0 || end == 0) {
-        return;
-    }
+#ifdef MOTE_RESIDENT_SCRIPT // a link without the script keeps all code
+    const uintptr_t begin = page_below(reinterpret_cast<uintptr_t>(&__executable_start));
+    const uintptr_t end = page_below(reinterpret_cast<uintptr_t>(&mote_resident_begin));
     // Two mappings differ by their advice, which keeps faults in one out of the other.
-    advise(page_below(begin), page_below(end), MADV_RANDOM);
-    advise(page_below(begin), page_below(end), MADV_DONTNEED);
+    advise(begin, end, MADV_RANDOM);
+    advise(begin, end, MADV_DONTNEED);
+#endif
 }
 
 } // namespace

@@ -109,18 +109,26 @@ void Watch::unregister() {
     }
 }
 
+void Watch::retire() {
+    // A newer watch, which is being assigned over this one, may have the place already.
+    uint32_t& current = poller_->generation_of(source_, slot_);
+    if (current == generation_) {
+        ++current;
+    }
+}
+
 void Watch::close() {
     if (!valid()) {
         return;
     }
     unregister();
-    ++poller_->generation_of(source_, slot_);
+    retire();
     fd_.reset();
 }
 
 Fd Watch::take() {
     unregister();
-    ++poller_->generation_of(source_, slot_);
+    retire();
     return std::move(fd_);
 }
 

@@ -113,6 +113,7 @@ class Watch {
 
   private:
     void unregister();
+    void retire();
 
     Poller* poller_ = nullptr;
     Fd fd_;
