@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Measure the monitor against its budgets, beside a reference conmon and the floor program.
 
-    measure.py [--quick] [--tap] [--json FILE] [--tools DIRECTORY] [--only PART,...]
+    measure.py [--quick] [--tap] [--readme FILE] [--json FILE] [--tools DIRECTORY] [--only PART,...]
 
 Everything is measured in one run on one machine. The monitor is the program that MOTE_CONMON names,
 the reference is the conmon on the PATH (or in REFERENCE_CONMON). --quick is the form of the test suite,
-under a minute; without it each part takes longer and is steadier. The status is 1 when an enforced
+about a minute; without it each part takes longer and is steadier. The status is 1 when an enforced
 budget is exceeded or an enforced row could not be measured. Needs root for the memory cgroups.
 
 What each part does, and with which processes, is said at its function. Times are in seconds and memory
@@ -645,6 +645,26 @@ def print_table(bench, table, prefix):
                 print(f"{prefix}    {line}")
 
 
+def write_readme(bench, table, path):
+    """Put the table between the two marks for it in the file at `path`."""
+    reference = bench.programs.get("conmon")
+    name = version(reference).replace(" version", "") if reference else "conmon"
+    lines = [f"| what | mote | budget | {name} |", "|---|---:|---:|---:|"]
+    for row in table:
+        what = f"{row['what'].strip()}, {row['unit']}" if row["unit"] else row["what"].strip()
+        budget = "" if row["budget"] is None else (
+            ("at least " if row["key"] in AT_LEAST else "") + shown(row["budget"]))
+        lines.append(f"| {what} | {shown(row['measured'])} | {budget} | {shown(row['conmon'])} |")
+    lines.append(f"\nLinux {os.uname().release.split('-')[0]}, {os.cpu_count()} CPUs, {os.uname().machine}.")
+    begin, end = "<!-- numbers:begin -->", "<!-- numbers:end -->"
+    before, _, rest = read_text(path).partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{path} has no place for the numbers: {begin} ... {end}")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}")
+
+
 def print_tap(table):
     judged = [row for row in table if row["verdict"]]
     print(f"1..{len(judged)}")
@@ -658,6 +678,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--tap", action="store_true")
+    parser.add_argument("--readme")
     parser.add_argument("--json")
     parser.add_argument("--tools", default=f"{ROOT}/build-budget")
     parser.add_argument("--only", default=",".join(PARTS))
@@ -689,6 +710,8 @@ def main():
 
     table = judge(bench, rows)
     print_table(bench, table, prefix)
+    if options.readme:
+        write_readme(bench, table, options.readme)
     if options.tap:
         print_tap(table)
     if options.json:
