@@ -1,5 +1,5 @@
-// The main of every flow test: it refuses to run without a program to test, adopts the orphans of
-// its tests, and holds the limits that the tests rely on.
+// The main of every flow test: it refuses to run without a program to test, and runs the tests in a
+// process that adopts their orphans, under a guard that leaves none of them behind.
 
 #define CATCH_CONFIG_RUNNER
 #include "support/monitor.h"
@@ -11,9 +11,40 @@
 #include <string_view>
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+
+namespace {
+
+int run_tests(int argc, char** argv) {
+    ::signal(SIGPIPE, SIG_IGN);
+    ::umask(0022);
+    support::become_subreaper();
+    return Catch::Session().run(argc, argv);
+}
+
+// Waits for the process that runs the tests. When that, or this, is told to end before its time,
+// every process that descends from the tests is killed: nothing outlives a time limit.
+int guard(pid_t tests, const sigset_t& wanted) {
+    while (true) {
+        const int signal = ::sigwaitinfo(&wanted, nullptr);
+        int status = 0;
+        if (signal != SIGCHLD) {
+            support::kill_descendants();
+            return 128 + signal;
+        }
+        for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+            if (pid == tests) {
+                support::kill_descendants();
+                return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+            }
+        }
+    }
+}
+
+} // namespace
 
 int main(int argc, char** argv) {
     // Comparisons have nothing to compare with on a machine without Debian's conmon.
@@ -29,8 +60,18 @@ int main(int argc, char** argv) {
             stderr, "MOTE_CONMON must name the program to test; it is '%s'\n", program.c_str());
         return 1;
     }
-    ::signal(SIGPIPE, SIG_IGN);
-    ::umask(0022);
     support::become_subreaper();
-    return Catch::Session().run(argc, argv);
+    sigset_t wanted;
+    sigset_t before;
+    ::sigemptyset(&wanted);
+    for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) {
+        ::sigaddset(&wanted, signal);
+    }
+    ::sigprocmask(SIG_BLOCK, &wanted, &before);
+    const pid_t tests = ::fork();
+    if (tests == 0) {
+        ::sigprocmask(SIG_SETMASK, &before, nullptr);
+        return run_tests(argc, argv);
+    }
+    return guard(tests, wanted);
 }

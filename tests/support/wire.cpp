@@ -104,21 +104,32 @@ bool Inbox::ended_now() {
     return ended_;
 }
 
-AttachClient AttachClient::connect(const std::string& directory) {
+std::optional<AttachClient> AttachClient::try_connect(const std::string& directory) {
     const Handle dir(::open(directory.c_str(), O_PATH | O_CLOEXEC));
     AttachClient client;
-    client.socket_ = Handle(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    client.socket_ = Handle(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     const std::string path = "/proc/self/fd/" + std::to_string(dir.get()) + "/attach";
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    if (!dir.is_open() || !client.socket_.is_open() ||
+    if (dir.is_open() && client.socket_.is_open() &&
         ::connect(client.socket_.get(),
                   reinterpret_cast<const sockaddr*>(&address),
-                  sizeof address) != 0) {
-        throw Broken("connect to " + directory + "/attach");
+                  sizeof address) == 0) {
+        return client;
     }
-    return client;
+    if (errno == EAGAIN) {
+        return std::nullopt;
+    }
+    throw Broken("connect to " + directory + "/attach");
+}
+
+AttachClient AttachClient::connect(const std::string& directory) {
+    std::optional<AttachClient> client;
+    if (!eventually([&] { return (client = try_connect(directory)).has_value(); })) {
+        throw TimedOut("the queue of attach connections stays full");
+    }
+    return std::move(*client);
 }
 
 std::optional<AttachClient::Packet> AttachClient::receive(const Deadline& deadline) {

@@ -62,8 +62,11 @@ class AttachClient {
         std::string bytes;
     };
 
-    // Connects to `directory`/attach, as Podman does, through a descriptor of the directory.
+    // Connects to `directory`/attach, as Podman does, through a descriptor of the directory; waits
+    // while the queue of connections is full.
     static AttachClient connect(const std::string& directory);
+    // The same; nothing when the queue is full.
+    static std::optional<AttachClient> try_connect(const std::string& directory);
 
     // The next packet; nothing when the monitor has closed.
     std::optional<Packet> receive(const Deadline& deadline = Deadline(soon));
