@@ -357,7 +357,9 @@ int main(int argc, char** argv, char** environment) {
     cli::Options& options = options_place.make();
     cli::DefaultPaths& paths = storage.paths.make();
 
-    // Signals are read, never handled; files get ordinary modes.
+    // Nothing of ours gets the number of a standard stream. Signals are read, never handled; files
+    // get ordinary modes.
+    sys::occupy_stdio();
     Origin origin{.signal_mask = sys::block_signals(),
                   .environment = environment,
                   .oom_score_adjustment = {}};

@@ -62,6 +62,12 @@ class TextSink {
     bool overflowed_ = false;
 };
 
+// A builder over storage of somebody else, one byte of which is for the terminator.
+class BorrowedText : public TextSink {
+  public:
+    explicit BorrowedText(std::span<char> storage) : TextSink{storage.data(), storage.size() - 1} {}
+};
+
 template <size_t N> class Text : public TextSink {
   public:
     // The buffer is left as it is: a large builder must not touch pages that it does not use.

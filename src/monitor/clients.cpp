@@ -33,33 +33,54 @@ Result<void> Clients::listen(sys::FdRef directory) {
     return listener_.want(EPOLLIN);
 }
 
-void Clients::on_listener_ready(Instant now) {
+void Clients::accept_waiting(Instant now) {
+    for (size_t i = 0; i < clients_max && listener_.valid() && accept_one(now); ++i) {
+    }
+}
+
+// False when nobody waits, or nobody can be taken in now.
+bool Clients::accept_one(Instant now) {
     Result<sys::Fd> accepted = sys::accept_one(listener_.fd());
     if (!accepted) {
-        if (accepted.error().code == EMFILE || accepted.error().code == ENFILE ||
-            accepted.error().code == ENOMEM || accepted.error().code == ENOBUFS) {
+        const int code = accepted.error().code;
+        if (code == EMFILE || code == ENFILE || code == ENOMEM || code == ENOBUFS) {
             // The connection waits in the backlog; asking at once would spin.
             diag_.warning("Cannot accept an attach client now", accepted.error());
             accept_again_at_ = now + accept_retry_ms;
             settle_listener();
         }
-        return;
+        return false;
     }
-    for (size_t slot = 0; slot < clients_.size(); ++slot) {
-        Client& client = clients_[slot];
+    Client* const client = free_slot();
+    if (client == nullptr) {
+        diag_.warning("Too many attach clients, refusing one");
+        return true;
+    }
+    *client = Client{};
+    client->watch = sys::Watch{poller_,
+                               sys::Source::attach_client,
+                               static_cast<uint8_t>(client - clients_.data()),
+                               std::move(*accepted)};
+    client->segment = static_cast<uint8_t>(segment_count_);
+    ++count_;
+    settle(*client);
+    return true;
+}
+
+// When all slots are taken, one whose client has gone and only has input left is as good as free.
+Clients::Client* Clients::free_slot() {
+    for (Client& client : clients_) {
         if (!client.watch.valid()) {
-            client = Client{};
-            client.watch = sys::Watch{poller_,
-                                      sys::Source::attach_client,
-                                      static_cast<uint8_t>(slot),
-                                      std::move(*accepted)};
-            client.segment = static_cast<uint8_t>(segment_count_);
-            ++count_;
-            settle(client);
-            return;
+            return &client;
         }
     }
-    diag_.warning("Too many attach clients, refusing one");
+    for (Client& client : clients_) {
+        if (client.gone) {
+            drop(client);
+            return &client;
+        }
+    }
+    return nullptr;
 }
 
 void Clients::settle_listener() {
@@ -70,14 +91,16 @@ void Clients::settle_listener() {
 
 void Clients::on_client_ready(uint8_t slot, uint32_t mask, Instant now) {
     Client& client = clients_[slot];
-    if (client.owed && (mask & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
+    const bool hung_up = (mask & (EPOLLHUP | EPOLLERR)) != 0;
+    if (client.owed && ((mask & EPOLLOUT) != 0 || hung_up)) {
         send_owed(client, now);
     }
-    if (client.reading && (mask & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
+    if (client.reading && input_.is_free() && ((mask & EPOLLIN) != 0 || hung_up)) {
         receive(client);
+    } else if (client.reading && hung_up) {
+        notice_hang_up(client);
     }
-    // HUP: the peer has closed both directions.
-    if (!client.reading && (!client.writing || (mask & (EPOLLHUP | EPOLLERR)) != 0)) {
+    if (!client.reading && (!client.writing || hung_up)) {
         drop(client);
         return;
     }
@@ -85,18 +108,29 @@ void Clients::on_client_ready(uint8_t slot, uint32_t mask, Instant now) {
 }
 
 void Clients::receive(Client& client) {
-    if (!input_.is_free()) {
-        return;
-    }
     const Result<Moved> moved = sys::receive_record(client.watch.fd(), input_.room());
     if (moved && moved->state == Moved::State::some) {
         input_.received(moved->count);
         return;
     }
-    if (!moved || moved->state == Moved::State::ended) {
+    // ECONNRESET: the peer closed without having read all. That is told once, in front of what it
+    // has sent before.
+    if (moved ? moved->state == Moved::State::ended : moved.error().code != ECONNRESET) {
         client.reading = false;
         input_.end_of_client();
     }
+}
+
+// A client has closed while its input cannot be taken. With nothing left to read it is at its end;
+// otherwise it waits, unwatched, for its turn.
+void Clients::notice_hang_up(Client& client) {
+    const Result<Moved> next = sys::peek_record(client.watch.fd());
+    if (next && next->state == Moved::State::ended) {
+        client.reading = false;
+        input_.end_of_client();
+        return;
+    }
+    client.gone = true;
 }
 
 void Clients::offer(Stream stream, Bytes bytes, Instant now) {
@@ -120,7 +154,11 @@ void Clients::offer(Stream stream, Bytes bytes, Instant now) {
     for (Client& client : clients_) {
         if (client.owed) {
             send_owed(client, now);
-            settle(client);
+            if (client.reading || client.writing) {
+                settle(client);
+            } else {
+                drop(client);
+            }
         }
     }
 }
@@ -132,8 +170,11 @@ void Clients::send_owed(Client& client, Instant now) {
         const Result<Moved> sent = sys::send_record(
             client.watch.fd(), segment.tag, rest.first(std::min(rest.size(), payload_max)));
         if (!sent) {
-            // It reads no more. What it has typed is still taken.
+            // It reads no more; what it has typed is still taken. Other refusals, such as a lack of
+            // memory, cannot be waited for.
+            const int code = sent.error().code;
             client.writing = false;
+            client.reading = client.reading && (code == EPIPE || code == ECONNRESET);
             break;
         }
         if (sent->state == Moved::State::would_block) {
@@ -168,9 +209,7 @@ void Clients::settle(Client& client) {
     }
     if (client.reading && input_.is_free()) {
         mask |= EPOLLIN;
-    }
-    if (!client.reading) {
-        // While it is still read, its hang-up shows as the end of its input, in turn.
+    } else if (!client.gone) {
         mask |= sys::Watch::hang_up;
     }
     if (const auto wanted = client.watch.want(mask); !wanted) {
@@ -232,10 +271,23 @@ void Clients::expire(Instant now) {
     }
 }
 
+// A socket that is closed with unread input gives its peer an error in front of the output that it
+// has not read yet.
+void Clients::discard_input(const Client& client) {
+    constexpr int packets_max = 256; // a client may go on typing
+    for (int i = 0; i < packets_max; ++i) {
+        const Result<Moved> moved = sys::receive_record(client.watch.fd(), input_.room());
+        if (!moved || moved->state != Moved::State::some) {
+            return;
+        }
+    }
+}
+
 void Clients::close_served() {
     listener_.close();
     for (Client& client : clients_) {
         if (client.watch.valid() && !client.owed) {
+            discard_input(client);
             drop(client);
         }
     }
@@ -276,6 +328,7 @@ void Clients::serve_to_the_end() {
             }
             send_owed(*who[i], later);
             if (!who[i]->owed) {
+                discard_input(*who[i]);
                 drop(*who[i]);
             }
         }

@@ -31,7 +31,9 @@ class Clients {
     // Makes the socket `attach` in `directory`.
     base::Result<void> listen(sys::FdRef directory);
 
-    void on_listener_ready(sys::Instant now);
+    // Takes in everybody who has connected by now.
+    void accept_waiting(sys::Instant now);
+
     void on_client_ready(uint8_t slot, uint32_t mask, sys::Instant now);
 
     // Gives every client these bytes, which stay valid until nobody is owed anything, or until
@@ -70,6 +72,7 @@ class Clients {
         bool owed = false;   // counted in owing_count_
         bool reading = true; // its input has not ended
         bool writing = true; // it has not refused output
+        bool gone = false;   // it has closed, and what it typed before is still to be read
     };
 
     struct Segment {
@@ -81,9 +84,13 @@ class Clients {
     static constexpr size_t segments_max = 8;
     static constexpr sys::Instant accept_retry_ms = 1000;
 
+    bool accept_one(sys::Instant now);
+    Client* free_slot();
     void send_owed(Client& client, sys::Instant now);
     void owes_nothing(Client& client);
     void receive(Client& client);
+    void notice_hang_up(Client& client);
+    void discard_input(const Client& client);
     void settle(Client& client);
     void drop(Client& client);
     void settle_listener();

@@ -48,6 +48,9 @@ Result<void> Console::listen(std::string_view directory) {
 }
 
 void Console::on_listener_ready() {
+    if (!listener_.valid()) {
+        return;
+    }
     Result<Fd> accepted = sys::accept_one(listener_.fd());
     if (!accepted) {
         if (accepted.error().code != EAGAIN) {
@@ -64,6 +67,9 @@ void Console::on_listener_ready() {
 }
 
 std::optional<Fd> Console::on_sender_ready() {
+    if (!sender_.valid()) {
+        return std::nullopt;
+    }
     Result<Fd> terminal = sys::receive_fd(sender_.fd());
     if (!terminal) {
         if (terminal.error().code != EAGAIN) {

@@ -80,14 +80,17 @@ ControlLine parse_window_size(std::string_view line) {
     return parse_sized(ControlLine::Kind::resize, 1, line);
 }
 
-Result<void> Control::open(sys::FdRef directory) {
-    TRY(open_one(directory, "ctl", Source::control));
-    return open_one(directory, "winsz", Source::window_size);
+Result<void> Control::open_control(sys::FdRef directory) {
+    return open_one(directory, "ctl", Source::control, control_);
 }
 
-Result<void> Control::open_one(sys::FdRef directory, const char* name, Source source) {
+Result<void> Control::open_window_size(sys::FdRef directory) {
+    return open_one(directory, "winsz", Source::window_size, window_size_);
+}
+
+Result<void>
+Control::open_one(sys::FdRef directory, const char* name, Source source, sys::Watch& watch) {
     sys::Fd fifo = TRY(sys::make_fifo(directory, name, fifo_mode));
-    sys::Watch& watch = source == Source::control ? control_ : window_size_;
     watch = sys::Watch{poller_, source, 0, std::move(fifo)};
     return watch.want(EPOLLIN);
 }

@@ -44,8 +44,9 @@ class Control {
 
     Control(sys::Poller& poller, sys::Diag& diag) : poller_{poller}, diag_{diag} {}
 
-    // Makes both fifos in `directory`.
-    base::Result<void> open(sys::FdRef directory);
+    // Make `ctl` and `winsz` in `directory`.
+    base::Result<void> open_control(sys::FdRef directory);
+    base::Result<void> open_window_size(sys::FdRef directory);
 
     // Reads what `source`, one of control and window_size, has.
     Wishes on_ready(sys::Source source);
@@ -57,7 +58,8 @@ class Control {
 
     void take(const ControlLine& line, Wishes& wishes);
     void refuse(const ControlLine& line);
-    base::Result<void> open_one(sys::FdRef directory, const char* name, sys::Source source);
+    base::Result<void>
+    open_one(sys::FdRef directory, const char* name, sys::Source source, sys::Watch& watch);
 
     sys::Poller& poller_;
     sys::Diag& diag_;

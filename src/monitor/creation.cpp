@@ -82,7 +82,7 @@ Monitor::Monitor(const cli::Options& options,
       clients_{poller, diag, input_, limits.attach_stall_ms},
       output_{poller, diag, recorder, clients_, buffers}, console_{poller, diag},
       control_{poller, diag}, oom_watch_{poller, diag, options.persist_dir, options.bundle},
-      notify_relay_{poller, diag} {}
+      notify_relay_{poller, diag, buffers.notify, buffers.notices} {}
 
 bool Monitor::prepare(Fd signal_fd) {
     signals_ = Watch{poller_, Source::signals, 0, std::move(signal_fd)};
@@ -159,8 +159,11 @@ bool Monitor::prepare_sockets() {
     if (const auto listening = clients_.listen(*bundle); !listening) {
         return fail("Failed to make the attach socket in ", options_.bundle, listening.error());
     }
-    if (const auto opened = control_.open(*bundle); !opened) {
-        return fail("Failed to make the control fifos in ", options_.bundle, opened.error());
+    if (const auto opened = control_.open_control(*bundle); !opened) {
+        return fail("Failed to make the fifo ctl in ", options_.bundle, opened.error());
+    }
+    if (const auto opened = control_.open_window_size(*bundle); !opened) {
+        return fail("Failed to make the fifo winsz in ", options_.bundle, opened.error());
     }
     return true;
 }
@@ -181,6 +184,9 @@ void Monitor::wait_for(Fd start_pipe) {
 }
 
 void Monitor::on_start_pipe() {
+    if (phase_ != Phase::creating) {
+        return; // a signal in the same turn has ended it
+    }
     // Data and the end are the same word: go on. It is read so that the caller's write succeeds.
     std::array<std::byte, 64> word;
     (void)sys::read(start_pipe_.fd().number(), word.data(), word.size());
@@ -192,14 +198,14 @@ void Monitor::start_runtime() {
     const auto listen_pid = find_listen_pid(origin_.environment);
     bool replaces_listen_pid = false;
     if (listen_pid) {
+        runtime_started_ = true;
         const std::string_view value = value_of(origin_.environment[*listen_pid]);
         const auto pid = parse_pid(value);
         if (!pid) {
             Message words;
             words.put("[conmon:e]: Invalid LISTEN_PID ");
-            words.put({value.data(), std::min<size_t>(value.size(), 10)}).put(' ');
-            base::put_errno(words, EINVAL);
-            words.put('\n');
+            // conmon prints errno here, which strtol has left at 0.
+            words.put({value.data(), std::min<size_t>(value.size(), 10)}).put(" Success\n");
             fail_with(words.view());
             return;
         }
@@ -245,10 +251,9 @@ void Monitor::on_runtime_ended(Instant now) {
     }
     runtime_watch_.close();
     output_.collect_last_words(now);
-    if (uses_terminal() && !console_.has_terminal()) {
-        console_.on_listener_ready();
-        on_console();
-    }
+    // The terminal may be on its way in this very turn.
+    console_.on_listener_ready();
+    on_console();
     if (!status->succeeded()) {
         tell_runtime_failure(*status);
         return;
@@ -332,11 +337,13 @@ void Monitor::begin_running(pid_t pid, Instant now) {
         // An old caller of exec reads one value, and that is the exit code.
         parent_.report(pid);
     }
+    (void)sys::reap_others(pid); // who ended meanwhile
     oom_watch_.start(pid);
     if (options_.timeout_s > 0) {
         timeout_at_ = now + Instant{options_.timeout_s} * 1000;
     }
     enter(Phase::running);
+    clients_.accept_waiting(now);
     output_.start(now);
     if (!container_watch_.valid()) {
         container_poll_at_ = now; // SIGCHLD tells, if the container is our child

@@ -23,9 +23,12 @@ namespace {
 
 constexpr int exit_status_of_failure = 1;
 
-// Serves clients that are still owed output, in a process of its own that has nothing but their
-// sockets and what they are owed. The monitor goes on without it.
-void leave_lingerer(Clients& clients, sys::Diag& diag) {
+// Serves clients that are still owed output, in an ordinary process of its own that has nothing but
+// their sockets and what they are owed. The monitor goes on without it.
+void leave_lingerer(Clients& clients,
+                    std::span<const FdRef> sockets,
+                    const Origin& origin,
+                    sys::Diag& diag) {
     if (!clients.owing()) {
         return;
     }
@@ -36,9 +39,9 @@ void leave_lingerer(Clients& clients, sys::Diag& diag) {
         return;
     }
     if (pid == 0) {
-        std::array<FdRef, Clients::clients_max> sockets;
-        const size_t count = clients.put_fds(sockets);
-        sys::close_all_except({sockets.data(), count});
+        sys::close_all_except(sockets);
+        sys::set_oom_score_adjustment(origin.oom_score_adjustment.view());
+        sys::set_signal_mask(origin.signal_mask);
         clients.serve_to_the_end();
         ::_exit(0);
     }
@@ -117,6 +120,7 @@ void end(Monitor& monitor,
     const int code = has_status ? outcome.code() : -1;
 
     monitor.oom_watch().check();
+    monitor.clients().accept_waiting(now);
     switch (outcome.kind) {
     case Outcome::Kind::container_ended:
         monitor.output().drain(now);
@@ -130,12 +134,17 @@ void end(Monitor& monitor,
     }
     recorder.finish(now);
 
+    // From here on most descriptor objects hold a number that is not their own any more; none of
+    // them is used or destroyed. What the caller lent us is closed before anybody else exists who
+    // could have it too.
     monitor.clients().close_served();
-    leave_lingerer(monitor.clients(), diag);
-
-    // From here on every descriptor object but these three holds a number that is not its own any
-    // more; none of them is used or destroyed.
-    sys::close_all_except(std::array{recorder.file(), parent.sync_pipe(), diag.syslog_fd()});
+    std::array<FdRef, 3 + Clients::clients_max> kept{
+        recorder.file(), parent.sync_pipe(), diag.syslog_fd()};
+    const size_t count = monitor.clients().put_fds(std::span{kept}.subspan(3));
+    const std::span<const FdRef> sockets = std::span{kept}.subspan(3, count);
+    sys::close_all_except(std::span{kept}.first(3 + count));
+    leave_lingerer(monitor.clients(), sockets, origin, diag);
+    monitor.clients().close_all();
 
     if (has_status) {
         write_exit_file(options.persist_dir, "exit", "container exit file", code, diag);
@@ -146,7 +155,7 @@ void end(Monitor& monitor,
         }
     }
     remove_attach_socket(options);
-    if (!options.no_sync_log) {
+    if (has_status && !options.no_sync_log) {
         recorder.sync();
     }
     if (!exit_argv.empty() && monitor.runtime_was_started()) {

@@ -11,6 +11,7 @@ using sys::Moved;
 void Input::use(sys::Fd destination) {
     watch_ = sys::Watch{poller_, sys::Source::standard_input, 0, std::move(destination)};
     state_ = State::open;
+    freed_ = true;
 }
 
 void Input::received(size_t count) {
@@ -50,6 +51,7 @@ void Input::write_pending() {
         }
         pending_ = pending_.subspan(moved->count);
     }
+    freed_ = pending_.empty();
     if (pending_.empty() && ending_) {
         close();
         return;
@@ -62,6 +64,7 @@ void Input::settle() {
         !wanted) {
         // Not a file that can be waited for; what it did not take is lost.
         pending_ = {};
+        freed_ = true;
     }
 }
 
@@ -69,6 +72,7 @@ void Input::close() {
     watch_.close();
     pending_ = {};
     state_ = State::discarding;
+    freed_ = true;
 }
 
 } // namespace monitor

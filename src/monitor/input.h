@@ -26,6 +26,10 @@ class Input {
     // Whether a packet can be received now.
     [[nodiscard]] bool is_free() const { return state_ != State::expecting && pending_.empty(); }
 
+    // Whether it has become free since the last call, so that clients are to be received from
+    // again.
+    bool take_freed() { return std::exchange(freed_, false); }
+
     // Where to receive a packet; only when is_free().
     [[nodiscard]] base::MutableBytes room() { return buffer_; }
 
@@ -56,6 +60,7 @@ class Input {
     State state_ = State::discarding;
     EndOfInput end_of_input_;
     bool ending_ = false; // close once `pending_` is written
+    bool freed_ = false;
 };
 
 } // namespace monitor

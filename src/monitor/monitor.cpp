@@ -25,6 +25,13 @@ constexpr int signals_max = 64; // in a turn
 // How long nothing out of the ordinary must have happened before memory is given back.
 constexpr Instant quiet_ms = 1000;
 
+// How soon a full log is looked at again when it cannot be watched.
+constexpr Instant log_retry_ms = 100;
+
+// How long to wait until a container that is not our child is reaped by its parent, before which
+// the kernel does not tell its status.
+constexpr Instant status_patience_ms = 1000;
+
 // How often a container that no descriptor tells about is asked for.
 constexpr Instant container_poll_ms = 1000;
 
@@ -84,7 +91,7 @@ void Monitor::dispatch(const Event& event, Instant now) {
     case Source::runtime:
         return on_runtime_ended(now);
     case Source::container:
-        return on_container_ready();
+        return on_container_ready(now);
     case Source::signals:
         return on_signals(now);
     case Source::standard_output:
@@ -94,7 +101,7 @@ void Monitor::dispatch(const Event& event, Instant now) {
     case Source::start_pipe:
         return on_start_pipe();
     case Source::attach_listener:
-        return clients_.on_listener_ready(now);
+        return clients_.accept_waiting(now);
     case Source::attach_client:
         return clients_.on_client_ready(event.slot, event.mask, now);
     case Source::standard_input:
@@ -109,7 +116,7 @@ void Monitor::dispatch(const Event& event, Instant now) {
     case Source::oom_watch:
         return oom_watch_.on_ready();
     case Source::notify:
-        return notify_relay_.on_ready(buffers_.notify);
+        return notify_relay_.on_ready(now);
     case Source::log_file:
         return recorder_.expire(now);
     }
@@ -117,25 +124,24 @@ void Monitor::dispatch(const Event& event, Instant now) {
 
 void Monitor::end_turn(Instant now) {
     if (timeout_at_ <= now && phase_ == Phase::running) {
-        time_out();
+        time_out(now);
     }
     if (container_poll_at_ <= now) {
-        container_poll_at_ = now + container_poll_ms;
-        on_container_ready();
+        on_container_ready(now);
     }
     output_.expire(now);
     clients_.expire(now);
-    if (recorder_.deadline() <= now) {
+    notify_relay_.expire(now);
+    if (recorder_.deadline() <= now || log_retry_at_ <= now) {
         recorder_.expire(now);
     }
     recorder_.flush(now);
-    settle_log();
+    settle_log(now);
     output_.settle(now);
     give_back_memory(now);
-    if (input_.is_free() && !std::exchange(input_was_free_, input_.is_free())) {
+    if (input_.take_freed()) {
         clients_.resume_input();
     }
-    input_was_free_ = input_.is_free();
 }
 
 // Once nothing has happened for a while, the memory that only the start, a burst of output or a
@@ -157,7 +163,10 @@ void Monitor::give_back_memory(Instant now) {
     if (input_.is_free()) {
         sys::release_pages(buffers_.input);
     }
-    sys::release_pages(buffers_.notify);
+    if (!notify_relay_.holds_message()) {
+        sys::release_pages(buffers_.notify);
+        sys::release_pages(std::as_writable_bytes(std::span{buffers_.notices}));
+    }
     if (!output_.holds_bytes() && !recorder_.holds_bytes()) {
         for (const base::MutableBytes buffer : buffers_.streams) {
             sys::release_pages(buffer.subspan(page_size));
@@ -167,10 +176,11 @@ void Monitor::give_back_memory(Instant now) {
     sys::release_startup_memory();
 }
 
-// A log that is a fifo, or the journal, is watched only while it is full, through a descriptor of its
-// own, made anew in every turn: it may be another that is full now.
-void Monitor::settle_log() {
+// A log that is a fifo, or the journal, is watched only while it is full, through a descriptor of
+// its own, made anew in every turn: it may be another that is full now.
+void Monitor::settle_log(Instant now) {
     log_watch_.close();
+    log_retry_at_ = sys::never;
     if (!recorder_.waits_for_reader()) {
         return;
     }
@@ -178,17 +188,20 @@ void Monitor::settle_log() {
                        Source::log_file,
                        0,
                        Fd{sys::fcntl(recorder_.awaited().number(), F_DUPFD_CLOEXEC, 3)}};
-    if (log_watch_.valid()) {
-        (void)log_watch_.want(EPOLLOUT);
+    if (!log_watch_.valid() || !log_watch_.want(EPOLLOUT)) {
+        log_watch_.close();
+        log_retry_at_ = now + log_retry_ms; // out of descriptors
     }
 }
 
 Instant Monitor::deadline() const {
     return std::min({timeout_at_,
                      give_back_at_,
+                     log_retry_at_,
                      container_poll_at_,
                      output_.deadline(),
                      clients_.deadline(),
+                     notify_relay_.deadline(),
                      recorder_.deadline()});
 }
 
@@ -242,22 +255,25 @@ void Monitor::pass_on(int signal) {
 void Monitor::on_child_signal(Instant now) {
     if (phase_ == Phase::creating) {
         // Only the runtime is reaped: another that has ended may be the container.
-        if (runtime_.known() && !runtime_watch_.valid()) {
+        if (runtime_.known()) {
             on_runtime_ended(now);
         }
         return;
     }
     if (phase_ == Phase::running && sys::reap_others(container_.pid())) {
-        on_container_ready();
+        on_container_ready(now);
     }
 }
 
-void Monitor::on_container_ready() {
-    const auto status = container_.reap(container_watch_.fd());
+void Monitor::on_container_ready(Instant now) {
+    if (phase_ != Phase::running) {
+        return;
+    }
+    const bool is_last_try = container_watch_.valid() && container_poll_at_ <= now;
+    const auto status = container_.reap(
+        container_watch_.fd(), is_last_try ? Child::Patience::ends : Child::Patience::waits);
     if (!status) {
-        if (!container_watch_.valid() && container_.is_ours()) {
-            container_poll_at_ = sys::never;
-        }
+        await_container(now);
         return;
     }
     container_watch_.close();
@@ -269,9 +285,22 @@ void Monitor::on_container_ready() {
     enter(Phase::draining);
 }
 
-void Monitor::time_out() {
+// How the end of the container, or its status, will show next.
+void Monitor::await_container(Instant now) {
+    if (container_.is_ours()) {
+        container_poll_at_ = sys::never; // SIGCHLD tells
+    } else if (!container_watch_.valid()) {
+        container_poll_at_ = now + container_poll_ms;
+    } else if (container_poll_at_ == sys::never) {
+        // It has ended, and its parent has not reaped it yet.
+        (void)container_watch_.want(Watch::hang_up);
+        container_poll_at_ = now + status_patience_ms;
+    }
+}
+
+void Monitor::time_out(Instant now) {
     timeout_at_ = sys::never;
-    on_container_ready();
+    on_container_ready(now);
     if (phase_ != Phase::running) {
         return; // it has just ended by itself
     }

@@ -112,11 +112,12 @@ class Monitor {
     void tell_runtime_failure(sys::ExitStatus status);
     void tell_missing_pid(const base::Error& error);
     void begin_running(pid_t pid, sys::Instant now);
-    void on_container_ready();
-    void time_out();
+    void on_container_ready(sys::Instant now);
+    void await_container(sys::Instant now);
+    void time_out(sys::Instant now);
     void on_console();
     void on_control(sys::Source source);
-    void settle_log();
+    void settle_log(sys::Instant now);
     void give_back_memory(sys::Instant now);
     bool fail(std::string_view what, const char* object, const base::Error& error);
     void fail_with(std::string_view words);
@@ -157,12 +158,12 @@ class Monitor {
 
     sys::Instant timeout_at_ = sys::never;
     sys::Instant give_back_at_ = sys::never;
-    sys::Instant container_poll_at_ = sys::never; // without a pidfd
+    sys::Instant log_retry_at_ = sys::never;
+    sys::Instant container_poll_at_ = sys::never; // see await_container
     Outcome outcome_;
     Phase phase_ = Phase::creating;
     bool runtime_started_ = false;
     bool rare_event_ = true; // something used memory that waiting does not need
-    bool input_was_free_ = true;
 };
 
 } // namespace monitor

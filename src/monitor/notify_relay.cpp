@@ -5,6 +5,8 @@
 #include "sys/io.h"
 #include "sys/socket.h"
 
+#include <cerrno>
+
 #include <limits.h>
 #include <sys/un.h>
 
@@ -66,41 +68,49 @@ Result<void> NotifyRelay::open(const char* bundle, const char* host) {
     return socket_.want(EPOLLIN);
 }
 
-void NotifyRelay::on_ready(base::MutableBytes buffer) {
-    for (int i = 0; i < datagrams_max; ++i) {
-        const Result<Moved> moved = sys::receive_record(socket_.fd(), buffer);
+void NotifyRelay::on_ready(sys::Instant now) {
+    for (int i = 0; i < datagrams_max && !holds_message(); ++i) {
+        const Result<Moved> moved = sys::receive_record(socket_.fd(), datagram_);
         if (!moved || moved->state == Moved::State::would_block) {
             return;
         }
-        // The allowed lines are never longer than the whole; they go out from a copy.
-        Text<32768> notices;
-        put_allowed_notices(notices, base::text_of(buffer.first(moved->count)));
-        if (notices.size() != 0) {
-            forward(notices.view());
+        put_allowed_notices(notices_, base::text_of(datagram_.first(moved->count)));
+        if (holds_message()) {
+            forward(now);
         }
     }
 }
 
-void NotifyRelay::forward(std::string_view notices) {
-    // A new socket each time: messages are rare, and a connection kept would cost memory for ever.
-    Result<Fd> socket = sys::make_socket(sys::SocketKind::datagram);
-    if (!socket) {
-        diag_.warning("Failed to relay an sd_notify message, ignoring", socket.error());
+void NotifyRelay::expire(sys::Instant now) {
+    if (retry_at_ <= now) {
+        forward(now);
+    }
+}
+
+void NotifyRelay::forward(sys::Instant now) {
+    const Result<Moved> sent = send();
+    const bool is_full =
+        sent ? sent->state == Moved::State::would_block : sent.error().code == EAGAIN; // of connect
+    retry_at_ = is_full ? now + retry_ms : sys::never;
+    (void)socket_.want(is_full ? sys::Watch::nothing : uint32_t{EPOLLIN});
+    if (is_full) {
         return;
     }
+    if (!sent) {
+        diag_.warning("Failed to relay an sd_notify message, ignoring", sent.error());
+    }
+    notices_.clear();
+}
+
+// A new socket each time: messages are rare, and a connection kept would cost memory for ever.
+Result<Moved> NotifyRelay::send() const {
+    const Fd socket = TRY(sys::make_socket(sys::SocketKind::datagram));
     std::string_view host{host_};
     if (host.size() >= sizeof(sockaddr_un::sun_path)) {
         host = {host.data(), sizeof(sockaddr_un::sun_path) - 1}; // cut, as conmon does
     }
-    Result<void> sent = sys::connect_path(*socket, host);
-    if (sent) {
-        const Result<Moved> moved = sys::write_some(*socket, base::bytes_of(notices));
-        if (moved) {
-            return;
-        }
-        sent = base::Failure{moved.error()};
-    }
-    diag_.warning("Failed to relay an sd_notify message, ignoring", sent.error());
+    TRY(sys::connect_path(socket, host));
+    return sys::write_some(socket, base::bytes_of(notices_.view()));
 }
 
 } // namespace monitor

@@ -100,6 +100,10 @@ void OomWatch::on_event_v1() {
 }
 
 void OomWatch::check() {
+    if (version_ == CgroupVersion::v1 && watch_.valid()) {
+        on_event_v1();
+        return;
+    }
     if (version_ != CgroupVersion::v2 || !events_.valid()) {
         return;
     }

@@ -27,7 +27,7 @@ class OomWatch {
 
     void on_ready();
 
-    // Looks once more, at the end of the container (cgroup v2).
+    // Looks once more, at the end of the container.
     void check();
 
   private:

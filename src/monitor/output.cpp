@@ -56,7 +56,11 @@ void Output::settle(Instant now) {
     if (log_was_full_ && !recorder_.waits_for_reader()) {
         log_was_full_ = false;
         for (const Stream stream : all_streams) {
-            record_held(stream, Pause::more_to_come, now);
+            if (started_) {
+                record_held(stream, Pause::more_to_come, now);
+            } else {
+                keep_early(stream, now);
+            }
         }
     }
     for (Channel& channel : channels_) {
@@ -112,28 +116,33 @@ size_t Output::read_once(Stream stream, Instant now) {
 void Output::keep_early(Stream stream, Instant now) {
     Channel& channel = at(stream);
     const size_t held = channel.end - channel.begin;
-    if (held <= Buffers::held_max) {
+    if (held <= Buffers::read_max) {
         return;
     }
-    const Bytes early = Bytes{buffer_of(stream)}.subspan(channel.begin, held - report_text_max);
+    const Bytes early = Bytes{buffer_of(stream)}.subspan(channel.begin, held - Buffers::words_max);
     const size_t consumed = recorder_.keep(stream, early, Pause::more_to_come, now);
     channel.begin += static_cast<uint32_t>(consumed);
     clients_.offer(stream, early.first(consumed), now);
+    log_was_full_ = log_was_full_ || recorder_.waits_for_reader();
 }
 
 // Records what is held, as far as it is whole lines or `pause` tells to.
 void Output::record_held(Stream stream, Pause pause, Instant now) {
     Channel& channel = at(stream);
-    channel.line_due = sys::never;
     if (!started_ || channel.begin == channel.end) {
+        channel.line_due = sys::never;
         return;
     }
     const Bytes held = Bytes{buffer_of(stream)}.subspan(channel.begin, channel.end - channel.begin);
-    channel.begin += static_cast<uint32_t>(recorder_.keep(stream, held, pause, now));
+    const size_t consumed = recorder_.keep(stream, held, pause, now);
+    channel.begin += static_cast<uint32_t>(consumed);
     if (recorder_.waits_for_reader()) {
         log_was_full_ = true;
-    } else if (channel.begin != channel.end) {
-        channel.line_due = now + line_pause_ms;
+        channel.line_due = sys::never;
+    } else if (channel.begin == channel.end) {
+        channel.line_due = sys::never;
+    } else if (consumed != 0 || channel.line_due == sys::never) {
+        channel.line_due = now + line_pause_ms; // counted from the line's first piece
     }
 }
 
@@ -163,7 +172,7 @@ void Output::start(Instant now) {
 std::string_view Output::last_words() const {
     const Channel& channel = at(Stream::standard_error);
     const auto& buffer = buffers_.streams[static_cast<size_t>(Stream::standard_error)];
-    const size_t size = std::min<size_t>(channel.end - channel.begin, report_text_max);
+    const size_t size = std::min<size_t>(channel.end - channel.begin, Buffers::words_max);
     return base::text_of(Bytes{buffer}.subspan(channel.end - size, size));
 }
 

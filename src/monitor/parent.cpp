@@ -43,6 +43,13 @@ bool keeps_records(FdRef fd) {
            type == SOCK_SEQPACKET;
 }
 
+// A caller that lends a non-blocking pipe and does not read is waited for a little while.
+bool await_room(FdRef pipe) {
+    constexpr int patience_ms = 1000;
+    pollfd full{.fd = pipe.number(), .events = POLLOUT, .revents = 0};
+    return sys::poll(&full, 1, patience_ms) == 1 && (full.revents & POLLOUT) != 0;
+}
+
 // strtol of base 10 over the whole text, as conmon reads these; an empty text is 0.
 std::optional<int> parse_fd_number(std::string_view text) {
     while (!text.empty() && (text[0] == ' ' || (text[0] >= '\t' && text[0] <= '\r'))) {
@@ -112,7 +119,7 @@ void Parent::send(Fd& pipe, std::string_view line) {
         const ssize_t count =
             sys::write(pipe.number(), line.data(), std::min(piece_max, line.size()));
         if (count < 0) {
-            if (errno == EINTR) {
+            if (errno == EINTR || (errno == EAGAIN && await_room(pipe))) {
                 continue;
             }
             // The caller may have gone; the container is none the worse for it.

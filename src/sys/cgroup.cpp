@@ -81,7 +81,8 @@ MemoryEvents parse_memory_events(std::string_view text) {
 Result<void> put_memory_cgroup(base::TextSink& path, pid_t pid, CgroupVersion version) {
     Text<32> source;
     source.put("/proc/").put_dec(pid).put("/cgroup");
-    std::array<std::byte, 4096> buffer;
+    std::array<std::byte, 16'384>
+        buffer; // v1 has a line, and a path, for each of a dozen controllers
     const Bytes content = TRY(read_small(source.c_str(), buffer));
     const auto group = memory_cgroup_of(base::text_of(content), version);
     if (!group) {

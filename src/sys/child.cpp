@@ -77,14 +77,6 @@ struct Attempt {
     ::_exit(127);
 }
 
-void write_own_oom_score(std::string_view value) {
-    const int fd = sys::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)sys::write(fd, value.data(), value.size()); // not permitted is no reason to fail
-        (void)sys::close(fd);
-    }
-}
-
 // Runs in the new process, on its own stack but in our memory.
 int run_child(void* argument) {
     Attempt& attempt = *static_cast<Attempt*>(argument);
@@ -100,9 +92,7 @@ int run_child(void* argument) {
             give_up(attempt, "set up standard streams");
         }
     }
-    if (!plan.oom_score_adjustment.empty()) {
-        write_own_oom_score(plan.oom_score_adjustment);
-    }
+    set_oom_score_adjustment(plan.oom_score_adjustment);
     if (plan.listen_pid_index) {
         attempt.listen_pid.put("LISTEN_PID=").put_dec(sys::getpid());
         plan.environment[*plan.listen_pid_index] = const_cast<char*>(attempt.listen_pid.c_str());
@@ -152,7 +142,7 @@ Result<void> Child::kill(int signal) const {
     return {};
 }
 
-std::optional<ExitStatus> Child::reap(FdRef pidfd) {
+std::optional<ExitStatus> Child::reap(FdRef pidfd, Patience patience) {
     if (!known()) {
         return ExitStatus{};
     }
@@ -164,20 +154,26 @@ std::optional<ExitStatus> Child::reap(FdRef pidfd) {
         pid_ = 0;
         return status_from(info).value_or(ExitStatus{});
     }
-    // Not our child. Its pidfd is readable once it has ended; without one we can only ask whether
-    // the pid is still taken.
-    bool gone = false;
-    if (pidfd.valid()) {
-        pollfd ended{.fd = pidfd.number(), .events = POLLIN, .revents = 0};
-        gone = sys::poll(&ended, 1, 0) == 1;
-    } else {
-        gone = sys::kill(pid_, 0) != 0 && errno == ESRCH;
+    // Not our child. Its pidfd is readable once it has ended and hung up once it is reaped; without
+    // one we can only ask whether the pid is still taken.
+    if (!pidfd.valid()) {
+        if (sys::kill(pid_, 0) == 0 || errno != ESRCH) {
+            return std::nullopt;
+        }
+        pid_ = 0;
+        return ExitStatus{};
     }
-    if (!gone) {
+    pollfd state{.fd = pidfd.number(), .events = POLLIN, .revents = 0};
+    if (sys::poll(&state, 1, 0) != 1) {
+        return std::nullopt;
+    }
+    const ExitStatus status = ask_pidfd(pidfd);
+    if (status.kind == ExitStatus::Kind::unknown && (state.revents & POLLHUP) == 0 &&
+        patience == Patience::waits) {
         return std::nullopt;
     }
     pid_ = 0;
-    return ask_pidfd(pidfd);
+    return status;
 }
 
 Result<Child> spawn(const SpawnPlan& plan) {
@@ -210,6 +206,17 @@ Result<Child> spawn(const SpawnPlan& plan) {
         return Failure{attempt.refusal};
     }
     return child;
+}
+
+void set_oom_score_adjustment(std::string_view value) {
+    if (value.empty()) {
+        return;
+    }
+    const int fd = sys::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)sys::write(fd, value.data(), value.size());
+        (void)sys::close(fd);
+    }
 }
 
 bool reap_others(pid_t spared) {

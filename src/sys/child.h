@@ -46,9 +46,14 @@ class Child {
     // Sends a signal, unless the process has been reaped or was never known: then ESRCH.
     base::Result<void> kill(int signal) const;
 
-    // Reaps the process if it has ended. Nothing: it still runs. A process that is not our child
-    // and is gone gives `unknown`, or what `pidfd` can tell (PIDFD_GET_INFO, Linux 6.15).
-    std::optional<ExitStatus> reap(FdRef pidfd);
+    // Whether the status of a process that is not our child is to be waited for any longer.
+    enum class Patience : uint8_t { waits, ends };
+
+    // Reaps the process if it has ended. Nothing: it still runs, or it has ended and its own parent
+    // has not reaped it yet, before which nobody can tell its status; the pidfd shows that as
+    // hang-up. A process that is not our child and is gone gives `unknown`, or what `pidfd` can
+    // tell (PIDFD_GET_INFO, Linux 6.15).
+    std::optional<ExitStatus> reap(FdRef pidfd, Patience patience = Patience::waits);
 
   private:
     pid_t pid_ = 0;
@@ -76,6 +81,9 @@ struct SpawnPlan {
 // Starts a process. An error names the step that failed in it; a failed start leaves nothing
 // behind.
 base::Result<Child> spawn(const SpawnPlan& plan);
+
+// Sets the oom_score_adj of this process; empty: leaves it alone. Not being permitted is no error.
+void set_oom_score_adjustment(std::string_view value);
 
 // Reaps every ended child except `spared` (0: none), and says whether that one is among the ended.
 bool reap_others(pid_t spared);

@@ -17,6 +17,9 @@ namespace {
 
 constexpr int first_above_stdio = 3;
 
+// Where descriptors are not looked for any more when the kernel can neither close nor list them.
+constexpr int blind_max = 65'536;
+
 // The layout of linux_dirent64 up to the name (getdents64(2)); opendir would bring malloc in.
 struct DirectoryEntry {
     uint64_t inode;
@@ -38,6 +41,11 @@ void close_by_listing(std::span<const int> keep) {
         Result<Fd> directory = open_at(
             working_directory(), "/proc/self/fd", O_RDONLY | O_DIRECTORY, 0, "list descriptors");
         if (!directory) {
+            for (int number = first_above_stdio; number < blind_max; ++number) {
+                if (!contains(keep, number)) {
+                    (void)sys::close(number);
+                }
+            }
             return;
         }
         alignas(DirectoryEntry) std::array<char, 2048> buffer;
@@ -99,10 +107,25 @@ Result<void> place_at(FdRef from, int to) {
     return {};
 }
 
+void occupy_stdio() {
+    int number = -1;
+    do {
+        number = sys::open("/dev/null", O_RDWR); // inherited, as the caller's own would be
+    } while (number >= 0 && number < first_above_stdio);
+    if (number >= 0) {
+        (void)sys::close(number);
+    }
+}
+
 Result<void> put_null_at_stdio() {
-    const Fd null = TRY(open_at(working_directory(), "/dev/null", O_RDWR, 0, "open /dev/null"));
-    for (int number = 0; number < first_above_stdio; ++number) {
-        TRY(place_at(null, number));
+    for (const int flags : {O_RDONLY, O_WRONLY}) {
+        const Fd null = TRY(open_at(working_directory(), "/dev/null", flags, 0, "open /dev/null"));
+        if (flags == O_RDONLY) {
+            TRY(place_at(null, 0));
+        } else {
+            TRY(place_at(null, 1));
+            TRY(place_at(null, 2));
+        }
     }
     return {};
 }

@@ -65,7 +65,10 @@ base::Result<Pipe> make_pipe(int flags);
 // Puts a copy of `from` at the number `to`, without close-on-exec: only for 0, 1 and 2.
 base::Result<void> place_at(FdRef from, int to);
 
-// Puts /dev/null at 0, 1 and 2.
+// Fills those of 0, 1 and 2 that are closed with /dev/null, so that nothing of ours gets one.
+void occupy_stdio();
+
+// Puts /dev/null at 0, for reading, and at 1 and 2, for writing.
 base::Result<void> put_null_at_stdio();
 
 // Sets O_NONBLOCK, which all holders of the same open file share.

@@ -32,6 +32,16 @@ Result<Moved> moved(ssize_t count, base::Step step, Moved::State state_of_zero) 
     return fail(errno, step);
 }
 
+Result<Moved> receive(FdRef from, MutableBytes into, int flags) {
+    iovec part{.iov_base = into.data(), .iov_len = into.size()};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    return moved(sys::recvmsg(from.number(), &message, flags),
+                 "receive from attached client",
+                 Moved::State::ended);
+}
+
 } // namespace
 
 Result<Moved> read_some(FdRef from, MutableBytes into) {
@@ -74,13 +84,12 @@ Result<Moved> send_record(FdRef to, std::byte tag, Bytes payload) {
 }
 
 Result<Moved> receive_record(FdRef from, MutableBytes into) {
-    iovec part{.iov_base = into.data(), .iov_len = into.size()};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    return moved(sys::recvmsg(from.number(), &message, MSG_DONTWAIT),
-                 "receive from attached client",
-                 Moved::State::ended);
+    return receive(from, into, MSG_DONTWAIT);
+}
+
+Result<Moved> peek_record(FdRef from) {
+    std::array<std::byte, 1> first;
+    return receive(from, first, MSG_DONTWAIT | MSG_PEEK);
 }
 
 } // namespace sys

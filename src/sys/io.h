@@ -28,4 +28,7 @@ base::Result<Moved> send_record(FdRef to, std::byte tag, base::Bytes payload);
 // `ended` is the peer's end of input: a shutdown, a close, or an empty record.
 base::Result<Moved> receive_record(FdRef from, base::MutableBytes into);
 
+// Whether there is a record to receive, or the end, without taking it; `count` means nothing.
+base::Result<Moved> peek_record(FdRef from);
+
 } // namespace sys

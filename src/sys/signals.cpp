@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 namespace sys {
 
@@ -13,8 +14,10 @@ using base::Result;
 namespace {
 
 sigset_t blocked_set() {
+    // All bits, also those of the signals that C libraries keep for themselves and that sigfillset
+    // leaves out: anybody can send them, and their default is death.
     sigset_t set;
-    (void)sigfillset(&set);
+    std::memset(&set, 0xff, sizeof set);
     for (const int signal : {SIGSEGV,
                              SIGBUS,
                              SIGFPE,
@@ -37,6 +40,10 @@ sigset_t block_signals() {
     struct sigaction ignore{};
     ignore.sa_handler = SIG_IGN;
     (void)sys::sigaction(SIGPIPE, &ignore, nullptr);
+    // Ignored by a careless caller, it would take the status of all our children away.
+    struct sigaction standard{};
+    standard.sa_handler = SIG_DFL;
+    (void)sys::sigaction(SIGCHLD, &standard, nullptr);
 
     const sigset_t set = blocked_set();
     sigset_t original;
@@ -77,6 +84,9 @@ bool await_child(Instant deadline) {
 }
 
 void let_through(int signal, const sigset_t& original) {
+    if (sigismember(&original, signal) == 1) {
+        return; // the caller wants it to have no effect, and pending it would be read for ever
+    }
     (void)sys::kill(sys::getpid(), signal);
     sigset_t before;
     (void)sys::sigprocmask(SIG_SETMASK, &original, &before);
