@@ -17,10 +17,10 @@ enum class Source : uint8_t {
     runtime,          // pidfd of the OCI runtime
     container,        // pidfd of the container
     signals,          // signalfd
+    attach_listener,  // where attach clients connect; before output, since who came first gets it
     standard_output,  // pipe or terminal from the container
     standard_error,   // pipe from the container
     start_pipe,       // exec-attach: the caller's word to go on
-    attach_listener,  // where attach clients connect
     attach_client,    // one attached client; `slot` says which
     standard_input,   // pipe or terminal to the container
     control,          // fifo ctl
