@@ -34,7 +34,8 @@ Result<std::span<const Event>> Poller::wait(Instant now, Instant deadline, Batch
     }
     const auto found = static_cast<size_t>(std::max(count, 0));
     for (size_t i = 0; i < found; ++i) {
-        const auto token = std::bit_cast<Token>(raw[i].data.u64);
+        const uint64_t datum = raw[i].data.u64; // a copy: epoll_event is packed on x86-64
+        const auto token = std::bit_cast<Token>(datum);
         batch[i] = {.source = token.source, .slot = token.slot, .mask = raw[i].events};
         batch_generations_[i] = token.generation;
     }

@@ -17,7 +17,7 @@ enum class Source : uint8_t {
     runtime,          // pidfd of the OCI runtime
     container,        // pidfd of the container
     signals,          // signalfd
-    attach_listener,  // where attach clients connect: before output, of which they get all
+    attach_listener,  // where attach clients connect; before output, since who came first gets it
     standard_output,  // pipe or terminal from the container
     standard_error,   // pipe from the container
     start_pipe,       // exec-attach: the caller's word to go on

@@ -304,7 +304,8 @@ TEST_CASE("While the exit command runs the monitor is no subreaper (regression 1
     m.end();
 }
 
-TEST_CASE("--exit-delay keeps the exit command back, not the exit files (regression 18)") {
+TEST_CASE(
+    "The option --exit-delay keeps the exit command back, not the exit files (regression 18)") {
     Monitor m;
     m.add({"--exit-delay", "1"}).exit_script({"mark ran"});
     m.gate("end").shell("(sleep 60 &) ; (: <end &) ; exit 7");

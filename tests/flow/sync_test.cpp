@@ -371,7 +371,8 @@ TEST_CASE("_OCI_ variables that are no descriptors fail with conmon's words") {
     }
 }
 
-TEST_CASE("--exec-attach without _OCI_ATTACHPIPE is told on stderr and on the sync pipe") {
+TEST_CASE(
+    "The option --exec-attach without _OCI_ATTACHPIPE is told on stderr and on the sync pipe") {
     Monitor m;
     m.exec().add({"--exec-attach"}).script({"exit 0"});
     m.start();

@@ -15,9 +15,13 @@ setup() {
     runtime=runc
     around=()
     bundle=
+    monitor=
 }
 
 teardown() {
+    if [ -n "$monitor" ]; then
+        kill -CONT "$monitor" 2>/dev/null || true
+    fi
     if [ -n "$bundle" ]; then
         delete_container "$runtime"
         eventually no_process_mentions "$bundle"
@@ -165,4 +169,24 @@ check_life() {
     start_container runc
     await_end "$monitor"
     expect 'sum of the lines' "$(recorded "$bundle/ctr.log" stdout | sha256sum)" "$(seq 1 100000 | sha256sum)"
+}
+
+@test "a client that connected before the start gets all output, however late the monitor runs" {
+    make_test_bundle 'echo out; exit 3'
+    start_monitor "$bundle" runc
+    monitor=$(<"$bundle/conmon.pid")
+    container=$(<"$bundle/pidfile")
+    # The monitor sees the connection, the output and the end all at once when it goes on.
+    kill -STOP "$monitor"
+    timeout "$deadline_s" "$BATS_TEST_DIRNAME/attach_client.py" "$bundle/attach" \
+        >"$BATS_TEST_TMPDIR/attached" 2>"$BATS_TEST_TMPDIR/client" 3>&- &
+    client=$!
+    eventually grep -q connected "$BATS_TEST_TMPDIR/client"
+    start_container runc
+    is_zombie() { [[ "$(</proc/"$container"/stat)" == *') Z '* ]]; }
+    eventually is_zombie
+    kill -CONT "$monitor"
+    await_end "$monitor"
+    wait "$client"
+    expect 'what the client got' "$(<"$BATS_TEST_TMPDIR/attached")" "2 b'out\\n'"
 }

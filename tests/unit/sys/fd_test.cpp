@@ -235,8 +235,9 @@ TEST_CASE("close_all_except works without close_range when no further descriptor
                   return "no EMFILE";
               }
               sys::close_all_except(keep);
-              for (const int number : open_descriptors()) {
-                  if (number > 2 && number != 900) {
+              // (Nothing else can be asked: with no descriptor left, /proc cannot be opened.)
+              for (int number = 3; number < 900; ++number) {
+                  if (is_open(number)) {
                       return "descriptor " + std::to_string(number) + " is open";
                   }
               }
