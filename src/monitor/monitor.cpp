@@ -135,9 +135,9 @@ void Monitor::end_turn(Instant now) {
     if (recorder_.deadline() <= now || log_retry_at_ <= now) {
         recorder_.expire(now);
     }
+    output_.settle(now); // may record what the log had no room for until now
     recorder_.flush(now);
     settle_log(now);
-    output_.settle(now);
     give_back_memory(now);
     if (input_.take_freed()) {
         clients_.resume_input();
