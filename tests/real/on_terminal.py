@@ -6,7 +6,7 @@
 The steps are done in their order: -e waits until TEXT has been shown since the last step, -t types
 TEXT (with \\n, \\r and \\xNN as in Python), -s changes the window's size, -w waits, for
 where nothing is shown (Podman takes its detach keys only from reads of their own). The status is
-the command's, or 99 when a step did not come true in 30 seconds.
+the command's, or 99 when a step did not come true in 30 seconds (or STEP_LIMIT_S).
 """
 
 import codecs
@@ -20,7 +20,7 @@ import sys
 import termios
 import time
 
-STEP_LIMIT_S = 30
+STEP_LIMIT_S = int(os.environ.get("STEP_LIMIT_S", "30"))
 
 
 def set_size(terminal, rows, columns):

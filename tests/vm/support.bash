@@ -7,7 +7,7 @@
 bats_require_minimum_version 1.5.0
 
 # The longest that any one command of these tests may take, in seconds.
-deadline_s=180
+deadline_s=300
 
 image=localhost/busybox
 
@@ -52,6 +52,11 @@ eventually() {
     done
 }
 
+# Gives the word to whoever reads a line from fifo $1.
+tell() {
+    timeout "$deadline_s" sh -c 'echo go >"$1"' tell "$1"
+}
+
 # Reports a failed expectation. Usage: expect WHAT GOT WANTED
 expect() {
     if [ "$2" != "$3" ]; then
@@ -80,10 +85,17 @@ monitors_are() {
 # What every file does after each of its tests: removes the containers, and sees that no monitor
 # stays behind. After a failure it shows what the monitors had to say.
 end_of_test() {
-    if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
-        journalctl --no-pager -t conmon -n 20 -o short-precise || true
-        podman ps -a || true
-    fi
+    tell_of_failure
     podman rm -f -a -t 0 >/dev/null
     eventually monitors_are 0
+}
+
+# After a failure, shows what there is to learn from.
+tell_of_failure() {
+    if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
+        echo "status ${status:-}, output: ${output:-}"
+        journalctl --no-pager -t conmon -t podman -p warning -n 20 -o short-precise || true
+        podman ps -a || true
+        pgrep -a -x conmon || true
+    fi
 }

@@ -1,0 +1,124 @@
+#!/usr/bin/env bats
+#
+# Containers that are killed for want of memory on cgroup v2: what Podman reports, and the files that
+# the monitor leaves for its callers.
+
+load support
+
+setup_file() {
+    export bundle=$BATS_FILE_TMPDIR/bundle
+    mkdir -p "$bundle/rootfs"
+    tar -C "$bundle/rootfs" -xf /run/busybox.tar
+    (cd "$bundle" && crun spec)
+}
+
+teardown() {
+    if [ -n "${id:-}" ]; then
+        crun delete -f "$id" || true
+    fi
+    end_of_test
+}
+
+# Starts a container of crun and the monitor without Podman, in the manner of CRI-O, so that nobody
+# takes away the files it leaves. Usage: start_direct ID CGROUP_PARENT LIMIT_BYTES SCRIPT
+start_direct() {
+    id=$1
+    work=$BATS_TEST_TMPDIR
+    mkdir -p "$work"/{exits,persist,elsewhere}
+    jq --arg script "$4" --arg cgroup "$2:mote:$1" --argjson limit "$3" --arg rootfs "$bundle/rootfs" '
+        .process.terminal = false
+        | .root.path = $rootfs
+        | .process.args = ["sh", "-c", $script]
+        | .linux.cgroupsPath = $cgroup
+        | .linux.resources = {memory: {limit: $limit, swap: $limit}}' \
+        "$bundle/config.json" >"$work/config.json"
+    # Releases up to 2.1.12 leave an oom file in the current directory instead of the bundle.
+    if [ -n "$MOTE_REFERENCE" ]; then
+        cd "$work"
+    else
+        cd "$work/elsewhere"
+    fi
+    conmon --api-version 1 -c "$id" -u "$id" -n "$id" -r /usr/bin/crun -b "$work" -p "$work/pidfile" \
+        -P "$work/conmon.pid" --exit-dir "$work/exits" --persist-dir "$work/persist" --full-attach \
+        --systemd-cgroup --syslog -l "k8s-file:$work/ctr.log" 3>&-
+    created() { [ "$(crun state "$id" | jq -r .status)" = created ]; }
+    eventually created
+    crun start "$id"
+}
+
+# The time at which file $1 was last written, in nanoseconds.
+written_at() {
+    date -r "$1" +%s%N
+}
+
+@test "Podman reports OOMKilled and 137, five times out of five" {
+    for n in 1 2 3 4 5; do
+        run podman_run "--name=hungry$n" --memory=16m --memory-swap=16m tail /dev/zero
+        expect "status of $n" "$status" 137
+        expect "OOMKilled of $n" "$(inspect "hungry$n" .State.OOMKilled)" true
+    done
+}
+
+@test "Podman does not report OOMKilled of containers that are stopped, killed or done (regression 64)" {
+    for n in stopped killed done; do
+        podman_run -d "--name=$n" --memory=16m sleep "$([ "$n" = done ] && echo 0 || echo 1000)"
+    done
+    podman stop -t 0 stopped
+    podman kill killed
+    for n in stopped killed done; do
+        podman wait "$n"
+        expect "OOMKilled of $n" "$(inspect "$n" .State.OOMKilled)" false
+    done
+}
+
+@test "Podman reports OOMKilled of a container whose child was killed, and its own exit code (regression 63)" {
+    run podman_run --name=parent --memory=16m --memory-swap=16m sh -c 'tail /dev/zero; echo "child: $?"; exit 3'
+    expect status "$status" 3
+    [[ "$output" == *'child: 137'* ]]
+    expect OOMKilled "$(inspect parent .State.OOMKilled)" true
+}
+
+@test "an empty oom file is in the persist directory and in the bundle before the exit file is (regression 65)" {
+    start_direct oom-files system.slice 16777216 'exec tail /dev/zero'
+    eventually test -s "$work/exits/oom-files"
+    expect 'exit file' "$(cat "$work/exits/oom-files")" 137
+    for file in "$work/persist/oom" "$work/oom"; do
+        expect "$file" "$(stat -c '%F %a %U' "$file")" 'regular empty file 644 root'
+        [ "$(written_at "$file")" -le "$(written_at "$work/persist/exit")" ]
+    done
+    expect 'files in the current directory' "$(ls "$work/elsewhere")" ''
+}
+
+@test "an oom file is there at once when a child is killed and the container goes on (regressions 8 and 63)" {
+    start_direct oom-child system.slice 16777216 'tail /dev/zero; sleep 1000'
+    eventually test -e "$work/persist/oom"
+    test -e "$work/oom"
+    expect state "$(crun state oom-child | jq -r .status)" running
+    # And the monitor sleeps again: it takes no more than a hundredth of a second in the next two.
+    monitor=$(<"$work/conmon.pid")
+    ticks() { awk '{print $14 + $15}' "/proc/$monitor/stat"; }
+    before=$(ticks)
+    sleep 2
+    [ "$(($(ticks) - before))" -le 1 ]
+    crun kill oom-child KILL
+    eventually test -s "$work/exits/oom-child"
+}
+
+@test "an oom file is there also when the limit was the parent cgroup's (regression 63)" {
+    systemctl set-property --runtime motetest.slice MemoryMax=24M MemorySwapMax=0
+    start_direct oom-slice motetest.slice 536870912 'tail /dev/zero; sleep 1000'
+    eventually test -e "$work/persist/oom"
+    test -e "$work/oom"
+    crun kill oom-slice KILL
+    eventually test -s "$work/exits/oom-slice"
+}
+
+@test "no oom file is made for a container that is killed by hand (regression 64)" {
+    start_direct no-oom system.slice 16777216 'sleep 1000'
+    crun kill no-oom KILL
+    eventually test -s "$work/exits/no-oom"
+    await_end "$(<"$work/conmon.pid")"
+    expect 'exit file' "$(cat "$work/exits/no-oom")" 137
+    [ ! -e "$work/persist/oom" ]
+    [ ! -e "$work/oom" ]
+}
