@@ -156,6 +156,10 @@ take_values(const cli::Options& options, cli::ListOption which, std::span<const 
     return taken;
 }
 
+std::string_view text_or_none(const char* text) {
+    return text == nullptr ? std::string_view{} : std::string_view{text};
+}
+
 // How the output is recorded. The words are the storage of lists.
 record::Recorder::Settings
 choose_records(const cli::Options& options, const cli::Knobs& knobs, std::span<const char*> words) {
@@ -168,8 +172,8 @@ choose_records(const cli::Options& options, const cli::Knobs& knobs, std::span<c
                      .backups = options.log_rotate ? options.log_max_files : 0},
         .journal = {.is_on = options.drivers.journald,
                     .id = options.cid,
-                    .name = options.name,
-                    .tag = options.log_tag,
+                    .name = text_or_none(options.name),
+                    .tag = text_or_none(options.log_tag),
                     .labels = take_values(options, cli::ListOption::log_label, words),
                     .name_space = knobs.journal_namespace,
                     .marks_parts = !options.no_container_partial_message},

@@ -1,10 +1,12 @@
 #include "record/journal.h"
 
+#include "base/scan.h"
 #include "base/text.h"
 #include "sys/calls.h"
 #include "sys/socket.h"
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
@@ -38,16 +40,12 @@ bool has_priority(Bytes content) {
            text[2] == '>';
 }
 
-using Length = std::array<char, 8>;
-
-Length little_endian(uint64_t number) {
-    Length bytes;
-    for (char& byte : bytes) {
-        byte = static_cast<char>(number);
-        number >>= 8;
-    }
-    return bytes;
-}
+// A field of any bytes: its value follows.
+struct BinaryHead {
+    char name[8] = {'M', 'E', 'S', 'S', 'A', 'G', 'E', '\n'};
+    uint64_t length;
+};
+static_assert(std::endian::native == std::endian::little);
 
 iovec part_of(std::string_view text) {
     // iovec has no const member, though sendmsg only reads.
@@ -68,11 +66,14 @@ void Journal::put(std::string_view text) {
 }
 
 void Journal::put_field(std::string_view name, std::string_view value) {
+    if (value.data() == nullptr) {
+        return;
+    }
     put(name);
+    const uint64_t length = value.size();
     if (value.contains('\n')) {
-        const Length length = little_endian(value.size());
         put("\n");
-        put({length.data(), length.size()});
+        put({reinterpret_cast<const char*>(&length), sizeof length});
     } else {
         put("=");
     }
@@ -83,34 +84,23 @@ void Journal::put_field(std::string_view name, std::string_view value) {
 Result<void> Journal::open() {
     const std::string_view id{settings_.id};
     const std::string_view short_id{id.data(), std::min(id.size(), short_id_size)};
-    std::string_view identifier = short_id;
-
     put("\n"); // ends the message
     put_field("CONTAINER_ID_FULL", id);
-    put("PRIORITY=");
-    priority_at_ = fields_size_;
-    put("6\n");
+    put_field("PRIORITY", "6");
+    priority_at_ = fields_size_ - 2;
     put_field("CONTAINER_ID", short_id);
-    if (settings_.name != nullptr) {
-        identifier = settings_.name;
-    }
-    if (settings_.tag != nullptr) {
-        identifier = settings_.tag;
-        put_field("CONTAINER_TAG", settings_.tag);
-    }
-    if (settings_.name != nullptr) {
-        put_field("CONTAINER_NAME", settings_.name);
-    }
-    put_field("SYSLOG_IDENTIFIER", identifier);
+    put_field("CONTAINER_TAG", settings_.tag);
+    put_field("CONTAINER_NAME", settings_.name);
+    const std::string_view name = settings_.name.data() != nullptr ? settings_.name : short_id;
+    put_field("SYSLOG_IDENTIFIER", settings_.tag.data() != nullptr ? settings_.tag : name);
     mark_at_ = fields_size_;
     if (settings_.marks_parts) {
         put_field("CONTAINER_PARTIAL_MESSAGE", "true");
     }
     labels_at_ = fields_size_;
     for (const char* const label : settings_.labels) {
-        const std::string_view text{label};
-        const size_t name_size = std::min(text.find('='), text.size());
-        put_field(text.substr(0, name_size), text.substr(std::min(name_size + 1, text.size())));
+        const base::Split split = base::split_once(label, '=');
+        put_field(split.head, split.tail.value_or(""));
     }
     if (fields_size_ > fields_max) {
         return fail(E2BIG, "prepare journal fields");
@@ -123,85 +113,94 @@ Result<void> Journal::open() {
 void Journal::keep(Stream stream, Bytes bytes, Patience patience, Instant now) {
     Line& line = lines_[static_cast<size_t>(stream)];
     const MutableBytes held = storage_.held[static_cast<size_t>(stream)];
-    if (is_waiting()) {
-        (void)pump(stream, Tail::hold_back, patience, now);
-    }
-    while (!bytes.empty()) {
-        const size_t count = std::min({bytes.size(), held.size() - line.size, slice_max});
+    for (;;) {
+        pump(stream, Tail::hold_back, patience, now);
+        if (bytes.empty()) {
+            return;
+        }
+        const MutableBytes room = held.subspan(line.size);
+        const size_t count = std::min(std::min(bytes.size(), room.size()), slice_max);
         CHECK(count != 0);
-        std::memcpy(held.data() + line.size, bytes.data(), count);
+        std::memcpy(room.data(), bytes.data(), count);
         line.size += count;
         bytes = bytes.subspan(count);
-        if (!is_waiting() || patience == Patience::now) {
-            (void)pump(stream, Tail::hold_back, patience, now);
-        }
     }
 }
 
-// Sends what is whole, in order, as far as the journal takes it. The rest moves to the front.
-bool Journal::pump(Stream stream, Tail tail, Patience patience, Instant now) {
+// Sends what is whole, cut as cut_records does it, as far as the journal takes it. The rest moves
+// to the front.
+void Journal::pump(Stream stream, Tail tail, Patience patience, Instant now) {
     Line& line = lines_[static_cast<size_t>(stream)];
     const MutableBytes held = storage_.held[static_cast<size_t>(stream)];
     size_t done = 0;
-    bool is_full = false;
-    cut_records(held.first(line.size), record_max_, tail, [&](Bytes content, Tag tag) {
-        if (is_full) {
-            return;
+    while (done != line.size) {
+        const Bytes rest = held.subspan(done, line.size - done);
+        size_t size = base::find_newline(rest);
+        Tag tag = Tag::full;
+        if (size > record_max_) {
+            size = record_max_;
+            tag = Tag::partial;
+        } else if (size == rest.size()) {
+            if (tail == Tail::hold_back) {
+                break;
+            }
+            tag = Tag::partial;
         }
-        Bytes text = content;
+        Bytes content = rest.first(size);
         char priority = line.priority;
         if (priority == 0 && has_priority(content)) {
             priority = static_cast<char>(content[1]);
-            text = content.subspan(prefix_size);
+            content = content.subspan(prefix_size);
         } else if (priority == 0) {
             priority = priority_of(stream);
         }
-        if (!deliver(text, tag, priority, patience, now)) {
-            is_full = true;
-            return;
+        if (!deliver(content, tag, priority, patience, now)) {
+            break;
         }
         line.priority = tag == Tag::partial ? priority : char{0};
-        done += content.size() + (tag == Tag::full ? 1 : 0);
-    });
+        done += size + (tag == Tag::full ? 1 : 0);
+    }
     line.size -= done;
     if (done != 0 && line.size != 0) {
         std::memmove(held.data(), held.data() + done, line.size);
     }
-    return !is_full;
 }
 
 // True when the entry is out of the way, sent or lost.
 bool Journal::deliver(Bytes content, Tag tag, char priority, Patience patience, Instant now) {
-    int code = send_entry(content, tag, priority);
-    while (code == EAGAIN && !in_trouble_) {
-        if (patience == Patience::later) {
-            stalled_at_ = std::min(stalled_at_, now);
-            return false;
-        }
-        if (!wait_briefly()) {
+    for (;;) {
+        const Result<void> sent = send_entry(content, tag, priority);
+        if (sent) {
+            if (std::exchange(in_trouble_, false)) {
+                tell_loss(diag_, "The journal is written again", std::exchange(loss_, Loss{}));
+            }
             break;
         }
-        code = send_entry(content, tag, priority);
-    }
-    stalled_at_ = sys::never;
-    if (code == ENOENT) {
-        return true; // no journal on this machine, or not at this moment
-    }
-    if (code != 0) {
+        if (sent.error().code == ENOENT) {
+            break; // no journal on this machine, or not at this moment
+        }
+        if (sent.error().code == EAGAIN && !in_trouble_) {
+            if (patience == Patience::later) {
+                stalled_at_ = std::min(stalled_at_, now);
+                return false;
+            }
+            if (wait_briefly()) {
+                continue;
+            }
+        }
         ++loss_.records;
         loss_.bytes += content.size();
-        give_up(code);
-    } else if (std::exchange(in_trouble_, false)) {
-        tell_loss(diag_, "The journal is written again", std::exchange(loss_, Loss{}));
+        give_up(sent.error());
+        break;
     }
+    stalled_at_ = sys::never;
     return true;
 }
 
-void Journal::give_up(int code) {
+void Journal::give_up(const base::Error& error) {
     stalled_at_ = sys::never;
     if (!std::exchange(in_trouble_, true)) {
-        diag_.warning("Failed to write to the journal, dropping records",
-                      {.code = code, .call = "send"});
+        diag_.warning("Failed to write to the journal, dropping records", error);
     }
 }
 
@@ -217,22 +216,17 @@ bool Journal::wait_briefly() {
 }
 
 void Journal::expire(Instant now) {
-    for (const bool is_last : {false, true}) {
-        for (const Stream stream : streams) {
-            if (is_waiting() && !pump(stream, Tail::hold_back, Patience::later, now)) {
-                break;
-            }
-        }
-        if (is_last || deadline() > now) {
-            return;
-        }
-        give_up(EAGAIN);
+    if (deadline() <= now) {
+        give_up({.code = EAGAIN, .call = "send datagram"});
+    }
+    for (const Stream stream : streams) {
+        pump(stream, Tail::hold_back, Patience::later, now);
     }
 }
 
 void Journal::finish(Instant now) {
     for (const Stream stream : streams) {
-        (void)pump(stream, Tail::record, Patience::now, now);
+        pump(stream, Tail::record, Patience::now, now);
     }
     if (loss_.any()) {
         tell_loss(diag_, "The journal is incomplete", loss_);
@@ -242,28 +236,30 @@ void Journal::finish(Instant now) {
 
 // ------------------------------------------------------------------------------------- datagrams
 
-// 0, or why it was not sent: EAGAIN, the journal is full; ENOENT, there is none.
-int Journal::send_entry(Bytes content, Tag tag, char priority) {
+// EAGAIN: the journal is full. ENOENT: there is none.
+Result<void> Journal::send_entry(Bytes content, Tag tag, char priority) {
     // The newline stands behind the content of a whole line.
     const std::string_view message{reinterpret_cast<const char*>(content.data()),
                                    content.size() + (tag == Tag::full ? 1 : 0)};
-    const Length length = little_endian(message.size());
+    const BinaryHead head{.length = message.size()};
     const std::string_view fields{storage_.fields.data(), fields_size_};
     storage_.fields[priority_at_] = priority;
     const size_t first_size = tag == Tag::partial ? labels_at_ : mark_at_;
-    const std::array parts{part_of("MESSAGE\n"),
-                           part_of({length.data(), length.size()}),
+    const std::array parts{part_of({head.name, sizeof head}),
                            part_of(message),
                            part_of(fields.substr(0, first_size)),
                            part_of(fields.substr(labels_at_))};
     msghdr datagram{};
     datagram.msg_iov = const_cast<iovec*>(parts.data());
     datagram.msg_iovlen = parts.size();
-    const int code = send(datagram);
-    return code == EMSGSIZE || code == ENOBUFS ? send_memfd(parts) : code;
+    const Result<void> sent = send(datagram);
+    if (!sent && (sent.error().code == EMSGSIZE || sent.error().code == ENOBUFS)) {
+        return send_memfd(parts);
+    }
+    return sent;
 }
 
-int Journal::send_memfd(std::span<const iovec> parts) {
+Result<void> Journal::send_memfd(std::span<const iovec> parts) {
     const Fd memory{sys::memfd_create("journal-entry", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
     size_t size = 0;
     for (const iovec& part : parts) {
@@ -275,7 +271,7 @@ int Journal::send_memfd(std::span<const iovec> parts) {
         sys::fcntl(memory.number(),
                    F_ADD_SEALS,
                    F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0) {
-        return ENOBUFS;
+        return fail(ENOBUFS, "make file for journal");
     }
     const int number = memory.number();
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof number)> control{};
@@ -290,35 +286,13 @@ int Journal::send_memfd(std::span<const iovec> parts) {
     return send(datagram);
 }
 
-int Journal::send(const msghdr& message) {
-    int code = 0;
-    // A restarted journal makes the old connection useless: try again once with a new one.
-    for (int attempt = 0; attempt < 2; ++attempt) {
-        if (!socket_.valid()) {
-            base::Text<128> path{"/run/systemd/journal"};
-            if (settings_.name_space != nullptr) {
-                path.put('.').put(settings_.name_space);
-            }
-            path.put("/socket");
-            Result<Fd> socket = sys::make_socket(sys::SocketKind::datagram);
-            if (!socket) {
-                return socket.error().code;
-            }
-            if (const auto connected = sys::connect_path(*socket, path.view()); !connected) {
-                return connected.error().code;
-            }
-            socket_ = std::move(*socket);
-        }
-        if (sys::sendmsg(socket_.number(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
-            return 0;
-        }
-        code = errno;
-        if (code == EAGAIN || code == EMSGSIZE || code == ENOBUFS) {
-            break;
-        }
-        socket_.reset();
+Result<void> Journal::send(const msghdr& message) {
+    base::Text<128> path{"/run/systemd/journal"};
+    if (settings_.name_space != nullptr) {
+        path.put('.').put(settings_.name_space);
     }
-    return code;
+    path.put("/socket");
+    return sys::send_datagram(socket_, path.view(), message);
 }
 
 } // namespace record

@@ -60,9 +60,9 @@ class Journal {
 
     struct Settings {
         bool is_on = false;
-        const char* id = "";
-        const char* name = nullptr;
-        const char* tag = nullptr;
+        std::string_view id;
+        std::string_view name; // without data: there is none; so for the tag
+        std::string_view tag;
         std::span<const char* const> labels; // "NAME=VALUE" each
         const char* name_space = nullptr;    // nullptr: the default journal
         bool marks_parts = true;             // with CONTAINER_PARTIAL_MESSAGE
@@ -113,13 +113,13 @@ class Journal {
 
     void put(std::string_view text);
     void put_field(std::string_view name, std::string_view value);
-    bool pump(Stream stream, Tail tail, Patience patience, sys::Instant now);
+    void pump(Stream stream, Tail tail, Patience patience, sys::Instant now);
     bool deliver(base::Bytes content, Tag tag, char priority, Patience patience, sys::Instant now);
-    int send_entry(base::Bytes content, Tag tag, char priority);
-    int send_memfd(std::span<const iovec> parts);
-    int send(const msghdr& message);
+    base::Result<void> send_entry(base::Bytes content, Tag tag, char priority);
+    base::Result<void> send_memfd(std::span<const iovec> parts);
+    base::Result<void> send(const msghdr& message);
     bool wait_briefly();
-    void give_up(int code);
+    void give_up(const base::Error& error);
 
     Settings settings_;
     Storage& storage_;

@@ -78,8 +78,9 @@ std::string_view Recorder::stamp_now() {
 }
 
 void Recorder::flush(Instant now) {
-    if (stamped_) {
-        stamped_ = false;
+    // Behind a fifo all is written as it is recorded, and what waits is written by expire() only: who
+    // holds back the container must learn that it need not any more.
+    if (std::exchange(stamped_, false) && !k8s_file_.is_paced()) {
         k8s_file_.flush(now);
     }
 }

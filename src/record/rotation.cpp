@@ -19,8 +19,6 @@ namespace {
 
 constexpr mode_t log_mode = 0640;
 
-using FileName = Text<NAME_MAX + 16>;
-
 bool is_same(const struct stat& one, const struct stat& other) {
     return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
@@ -54,48 +52,45 @@ bool is_allowed(FdRef directory, std::span<const char* const> allowed) {
     return true;
 }
 
-// The names of a log's files in its directory.
+// A log's files in its directory, by their slots.
 class Files {
   public:
-    Files(FdRef directory, std::string_view log, bool keeps_backups)
-        : directory_{directory}, log_{log}, fresh_suffix_{keeps_backups ? ".new" : ".tmp"} {}
+    Files(FdRef directory, std::string_view log, std::string_view fresh_suffix)
+        : directory_{directory.number()}, log_{log}, fresh_suffix_{fresh_suffix} {}
 
-    [[nodiscard]] bool exists(Slot slot) const {
-        FileName name;
+    [[nodiscard]] bool exists(Slot slot) {
         struct stat status{};
-        return sys::fstatat(directory_.number(), put(name, slot), &status, AT_SYMLINK_NOFOLLOW) ==
-                   0 ||
+        return sys::fstatat(directory_, name_of(slot), &status, AT_SYMLINK_NOFOLLOW) == 0 ||
                errno != ENOENT;
     }
 
-    void remove(Slot slot) const {
-        FileName name;
-        (void)sys::unlinkat(directory_.number(), put(name, slot), 0);
-    }
+    void remove(Slot slot) { (void)sys::unlinkat(directory_, name_of(slot), 0); }
 
     // Append mode, so that a file that somebody truncates does not get a hole.
-    [[nodiscard]] Result<Fd> create(Slot slot) const {
-        FileName name;
-        return sys::open_at(directory_,
-                            put(name, slot),
+    [[nodiscard]] Result<Fd> create(Slot slot) {
+        return sys::open_at(FdRef{directory_},
+                            name_of(slot),
                             O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NONBLOCK,
                             log_mode,
                             "open log file");
     }
 
-    [[nodiscard]] bool move(Slot from, Slot to) const {
-        FileName old_name;
-        FileName new_name;
-        return sys::renameat(directory_.number(),
-                             put(old_name, from),
-                             directory_.number(),
-                             put(new_name, to)) == 0;
+    [[nodiscard]] bool move(Slot from, Slot to) {
+        Name source;
+        return sys::renameat(directory_, put(source, from), directory_, name_of(to)) == 0;
     }
 
   private:
     // The log's own name has at most NAME_MAX characters, or it could not have been opened; that a
     // longer one is too long is for the system to say.
-    const char* put(FileName& name, Slot slot) const {
+    using Name = Text<NAME_MAX + 16>;
+
+    const char* name_of(Slot slot) {
+        name_.clear();
+        return put(name_, slot);
+    }
+
+    const char* put(base::TextSink& name, Slot slot) {
         name.put(log_);
         if (slot == fresh_slot) {
             name.put(fresh_suffix_);
@@ -105,26 +100,22 @@ class Files {
         return name.c_str();
     }
 
-    FdRef directory_;
+    int directory_;
     std::string_view log_;
     std::string_view fresh_suffix_;
+    Name name_;
 };
 
-bool is_locked_by_other(FdRef file) {
+// Locks the file, or unlocks it. False if somebody else has locked it; where there are no locks,
+// nobody has.
+bool lock(FdRef file, short type) {
     struct flock whole{};
-    whole.l_type = F_WRLCK;
+    whole.l_type = type;
     whole.l_whence = SEEK_SET;
-    return sys::fcntl(file.number(), F_SETLK, &whole) != 0 && (errno == EAGAIN || errno == EACCES);
+    return sys::fcntl(file.number(), F_SETLK, &whole) == 0 || (errno != EAGAIN && errno != EACCES);
 }
 
-void unlock(FdRef file) {
-    struct flock whole{};
-    whole.l_type = F_UNLCK;
-    whole.l_whence = SEEK_SET;
-    (void)sys::fcntl(file.number(), F_SETLK, &whole);
-}
-
-Result<void> climb(const Files& files, Slot top) {
+Result<void> climb(Files& files, Slot top) {
     Ladder ladder{top};
     while (const auto slot = ladder.next()) {
         if (files.move(*slot, *slot + 1) || (errno == ENOENT && *slot != fresh_slot)) {
@@ -161,21 +152,23 @@ const char* base_name(const char* path) {
 
 Result<Fd> rotate(const LogName& name, int32_t backups, FdRef old) {
     const Fd directory = TRY(open_directory(name));
-    const bool keeps_backups = backups > 0;
-    const Files files{directory, base_name(name.path), keeps_backups};
-    files.remove(fresh_slot);
-    Fd file = TRY(files.create(fresh_slot));
-    Slot top = log_slot;
-    while (top < backups && files.exists(top)) {
-        ++top;
-    }
-    if (keeps_backups && is_locked_by_other(old)) {
-        files.remove(fresh_slot);
+    Files files{directory, base_name(name.path), backups > 0 ? ".new" : ".tmp"};
+    if (backups > 0 && !lock(old, F_WRLCK)) {
         return fail(EAGAIN, "lock log file");
     }
-    if (const auto climbed = climb(files, top); !climbed) {
-        unlock(old);
-        return base::Failure{climbed.error()};
+    files.remove(fresh_slot);
+    Result<Fd> file = files.create(fresh_slot);
+    if (file) {
+        Slot top = log_slot;
+        while (top < backups && files.exists(top)) {
+            ++top;
+        }
+        if (const auto climbed = climb(files, top); !climbed) {
+            file = base::Failure{climbed.error()};
+        }
+    }
+    if (!file) {
+        (void)lock(old, F_UNLCK);
     }
     return file;
 }

@@ -8,12 +8,10 @@
 #include "sys/zone.h"
 
 #include <algorithm>
-#include <cerrno>
 
 namespace sys {
 
 using base::Error;
-using base::Result;
 using base::Text;
 
 namespace {
@@ -105,26 +103,12 @@ void Diag::send_syslog(Severity severity, std::string_view text, bool carries_er
                                   std::min(settings_.subject.size(), subject_max)});
     datagram.put(" <").put(kind_of(severity, carries_errno)).put(">: ").put(text).put('\n');
 
-    // A restarted log daemon makes the old connection useless: try again once with a new one.
-    for (int attempt = 0; attempt < 2; ++attempt) {
-        if (!syslog_.valid()) {
-            Result<Fd> socket = make_socket(SocketKind::datagram);
-            if (!socket || !connect_path(*socket, log_socket)) {
-                return;
-            }
-            syslog_ = std::move(*socket);
-        }
-        const std::string_view line = datagram.view();
-        iovec part{.iov_base = const_cast<char*>(line.data()), .iov_len = line.size()};
-        msghdr message{};
-        message.msg_iov = &part;
-        message.msg_iovlen = 1;
-        if (sys::sendmsg(syslog_.number(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
-            errno == EAGAIN) {
-            return;
-        }
-        syslog_.reset();
-    }
+    const std::string_view line = datagram.view();
+    iovec part{.iov_base = const_cast<char*>(line.data()), .iov_len = line.size()};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    (void)send_datagram(syslog_, log_socket, message);
 }
 
 } // namespace sys

@@ -88,6 +88,24 @@ Result<void> connect_path(FdRef socket, std::string_view path) {
     return {};
 }
 
+Result<void> send_datagram(Fd& socket, std::string_view path, const msghdr& message) {
+    for (bool is_last = false;; is_last = true) {
+        if (!socket.valid()) {
+            Fd fresh = TRY(make_socket(SocketKind::datagram));
+            TRY(connect_path(fresh, path));
+            socket = std::move(fresh);
+        }
+        if (sys::sendmsg(socket.number(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+            return {};
+        }
+        const int code = errno;
+        if (is_last || code == EAGAIN || code == EMSGSIZE || code == ENOBUFS) {
+            return fail(code, "send datagram");
+        }
+        socket.reset(); // the old connection is of no use any more
+    }
+}
+
 Result<Fd> bind_in(FdRef directory, const char* name, SocketKind kind, mode_t mode) {
     TRY(remove(directory, name));
     Fd socket = TRY(make_socket(kind));

@@ -3,6 +3,8 @@
 
 #include "sys/fd.h"
 
+#include <sys/socket.h>
+
 namespace sys {
 
 enum class SocketKind : uint8_t { stream, datagram, record }; // record: SEQPACKET
@@ -21,6 +23,11 @@ base::Result<Fd> bind_in(FdRef directory, const char* name, SocketKind kind, mod
 // Binds at a path that fits a socket address (107 bytes); a longer one is ENAMETOOLONG.
 base::Result<void> bind_path(FdRef socket, std::string_view path);
 base::Result<void> connect_path(FdRef socket, std::string_view path);
+
+// Sends a datagram to the socket at `path` without waiting, whole or not at all. `socket` is
+// connected first if it is not valid, and once more if whoever was there has gone. EAGAIN: no room
+// now. EMSGSIZE: it is too large. ENOENT, ECONNREFUSED: there is nobody.
+base::Result<void> send_datagram(Fd& socket, std::string_view path, const msghdr& message);
 
 base::Result<void> start_listening(FdRef socket);
 
