@@ -18,7 +18,25 @@ namespace {
 
 constexpr mode_t log_mode = 0640;
 constexpr base::Step open_step = "open log file";
-constexpr char newline[] = "\n";
+
+// Whether `text` is what a record begins with, as far as it goes: then nothing of a container's
+// output is in it.
+bool begins_record(std::string_view text) {
+    constexpr std::string_view form = "0000-00-00T00:00:00.000000000+00:00 stdxxx X ";
+    static_assert(form.size() == K8sHead::size);
+    for (size_t i = 0; i < text.size(); ++i) {
+        const char one = text[i];
+        const bool fits = form[i] == '0'   ? one >= '0' && one <= '9'
+                          : form[i] == '+' ? one == '+' || one == '-'
+                          : form[i] == 'x' ? one >= 'a' && one <= 'z'
+                          : form[i] == 'X' ? one == 'F' || one == 'P'
+                                           : one == form[i];
+        if (!fits) {
+            return false;
+        }
+    }
+    return true;
+}
 
 } // namespace
 
@@ -77,31 +95,30 @@ void K8sFile::mend_end() {
         return;
     }
     // Without a newline among these bytes there is content, or this is all that there is.
+    const bool is_whole_line = newline_at != std::string_view::npos || count == base_size_;
     const size_t torn = newline_at == std::string_view::npos ? count : count - newline_at - 1;
-    const char first = end[count - torn];
-    if ((newline_at != std::string_view::npos || count == base_size_) && first >= '0' &&
-        first <= '9' &&
+    if (is_whole_line && begins_record({end.data() + count - torn, torn}) &&
         sys::ftruncate(writer_.file().number(), static_cast<off_t>(base_size_ - torn)) == 0) {
         base_size_ -= torn;
         return;
     }
-    writer_.put({}, {}, newline);
+    (void)writer_.put({}, {}); // a newline
     writer_.flush();
 }
 
 void K8sFile::record(K8sHead::Bytes head, Bytes content) {
     const size_t length = head.size() + content.size() + 1;
-    if (settings_.global_size_max > 0) {
-        if (total_ >= static_cast<uint64_t>(settings_.global_size_max)) {
-            return;
-        }
-        total_ += length;
+    if (settings_.global_size_max > 0 &&
+        total_ >= static_cast<uint64_t>(settings_.global_size_max)) {
+        return;
     }
     if (settings_.size_max > 0 && size() + length > static_cast<uint64_t>(settings_.size_max) &&
         size() != 0) {
         reopen();
     }
-    writer_.put(head, content, newline);
+    if (writer_.put(head, content)) {
+        total_ += length;
+    }
 }
 
 void K8sFile::flush(Instant now) {

@@ -2,7 +2,7 @@
 
 #include "sys/calls.h"
 
-#include <cerrno>
+#include <array>
 
 namespace record {
 
@@ -11,6 +11,8 @@ using base::Result;
 using sys::Moved;
 
 namespace {
+
+constexpr std::array newline{std::byte{'\n'}};
 
 // How many of the first `count` bytes stand behind the last '\n' among them; nothing if there is
 // none.
@@ -30,52 +32,51 @@ std::optional<size_t> tail_after_newline(const base::Ring::ConstSpans& spans, si
     return std::nullopt;
 }
 
-// The length of the record at the head, its '\n' included.
-size_t first_record(const base::Ring::ConstSpans& spans) {
-    size_t length = 0;
-    for (const Bytes span : spans) {
-        for (const std::byte byte : span) {
-            ++length;
-            if (byte == std::byte{'\n'}) {
-                return length;
-            }
-        }
+// What is left of the spans behind their first `count` bytes.
+base::Ring::ConstSpans behind(const base::Ring::ConstSpans& spans, size_t count) {
+    if (count < spans[0].size()) {
+        return {spans[0].subspan(count), spans[1]};
     }
-    return length;
+    return {spans[1].subspan(count - spans[0].size()), {}};
 }
 
 } // namespace
 
 void Writer::set_file(sys::Fd file) {
-    if (torn_ != 0) {
-        // The rest of a record whose beginning went to the old file.
-        ring_.drained(first_record(ring_.drainable()));
-        torn_ = 0;
-        ++loss_.records;
-    }
     file_ = std::move(file);
+    torn_ = 0;
     written_ = 0;
     refusal_.reset();
 }
 
-void Writer::put(Bytes head, Bytes content, std::string_view end) {
-    const size_t size = head.size() + content.size() + end.size();
+bool Writer::put(Bytes head, Bytes content) {
+    const size_t size = head.size() + content.size() + 1;
     if (ring_.room() < size) {
         flush();
         if (ring_.room() < size) {
             ++loss_.records;
             loss_.bytes += content.size();
-            return;
+            return false;
         }
+    }
+    // Nearly always the room is in one piece.
+    const base::MutableBytes place = ring_.fillable()[0];
+    if (place.size() >= size) {
+        base::copy(place.data(), head.data(), head.size());
+        base::copy(place.data() + head.size(), content.data(), content.size());
+        place[size - 1] = newline[0];
+        ring_.filled(size);
+        return true;
     }
     ring_.put(head);
     ring_.put(content);
-    ring_.put(base::bytes_of(end));
+    ring_.put(newline);
+    return true;
 }
 
 void Writer::flush() {
     while (!ring_.empty() && file_.valid()) {
-        const Result<Moved> moved = sys::write_some(file_, ring_.drainable());
+        const Result<Moved> moved = sys::write_some(file_, behind(ring_.drainable(), torn_));
         if (!moved) {
             refusal_ = moved.error();
             return;
@@ -88,30 +89,29 @@ void Writer::flush() {
     }
 }
 
+// A record leaves the ring when the file has all of it.
 void Writer::advance(size_t count) {
     written_ += count;
-    if (count == ring_.size()) {
+    const size_t reached = torn_ + count;
+    if (reached == ring_.size()) {
         torn_ = 0;
-    } else if (const auto tail = tail_after_newline(ring_.drainable(), count)) {
-        torn_ = *tail;
-    } else {
-        torn_ += count;
+        ring_.drained(reached);
+        return;
     }
-    ring_.drained(count);
+    torn_ = tail_after_newline(ring_.drainable(), reached).value_or(reached);
+    ring_.drained(reached - torn_);
 }
 
 void Writer::cut_torn_record() {
     if (torn_ == 0) {
         return;
     }
+    const auto torn = static_cast<off_t>(torn_);
     struct stat status{};
     if (sys::fstat(file_.number(), &status) == 0 && S_ISREG(status.st_mode) &&
-        status.st_size >= static_cast<off_t>(torn_) &&
-        sys::ftruncate(file_.number(), status.st_size - static_cast<off_t>(torn_)) == 0) {
+        status.st_size >= torn && sys::ftruncate(file_.number(), status.st_size - torn) == 0) {
         written_ -= torn_;
-        ring_.drained(first_record(ring_.drainable()));
         torn_ = 0;
-        ++loss_.records;
     }
 }
 

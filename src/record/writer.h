@@ -19,21 +19,22 @@ class Writer {
     // records, so that one always fits an emptied ring.
     explicit Writer(base::MutableBytes storage) : ring_{storage} {}
 
-    // Writes to `file` from now on; what the ring holds goes there too, from a record's start. A
-    // record that the old file has in part is not repeated.
+    // Writes to `file` from now on; what the ring holds goes there too, from a record's start. To
+    // leave no part of a record in the old file, cut it off first.
     void set_file(sys::Fd file);
 
     [[nodiscard]] sys::FdRef file() const { return file_; }
     [[nodiscard]] bool has_file() const { return file_.valid(); }
 
-    // Appends one record made of these pieces; the last byte is '\n' and there is no other.
-    // `payload_size` is what counts as lost if there is no room even after a flush.
-    void put(base::Bytes head, base::Bytes content, std::string_view end);
+    // Appends one record made of these pieces, neither of which has a newline, and a newline.
+    // False: there is no room even after a flush, and the record counts as lost.
+    bool put(base::Bytes head, base::Bytes content);
 
     // Writes what the ring holds, as far as the file takes it.
     void flush();
 
-    // At the end: a record that is in the file only in part is cut off, where the file can be cut.
+    // Cuts off what the file has of a record in part, where a file can be cut; the record stays in
+    // the ring.
     void cut_torn_record();
 
     // The reason why the last attempt to write failed; nothing once bytes go through again.
@@ -45,7 +46,8 @@ class Writer {
 
     // Bytes of whole and partial records that the file has got since set_file.
     [[nodiscard]] uint64_t written() const { return written_; }
-    [[nodiscard]] size_t held() const { return ring_.size(); }
+    // Bytes that it is still to get.
+    [[nodiscard]] size_t held() const { return ring_.size() - torn_; }
 
     // What was dropped since the last call.
     Loss take_loss() { return std::exchange(loss_, Loss{}); }
