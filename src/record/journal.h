@@ -60,12 +60,12 @@ class Journal {
 
     struct Settings {
         bool is_on = false;
-        std::string_view id;
-        std::string_view name; // without data: there is none; so for the tag
-        std::string_view tag;
-        std::span<const char* const> labels; // "NAME=VALUE" each
-        const char* name_space = nullptr;    // nullptr: the default journal
-        bool marks_parts = true;             // with CONTAINER_PARTIAL_MESSAGE
+        std::string_view id = {};
+        std::string_view name = {}; // without data: there is none; so for the tag
+        std::string_view tag = {};
+        std::span<const char* const> labels = {}; // "NAME=VALUE" each
+        const char* name_space = nullptr;         // nullptr: the default journal
+        bool marks_parts = true;                  // with CONTAINER_PARTIAL_MESSAGE
     };
 
     // What is large. No page of it is used unless the journal is.

@@ -16,7 +16,7 @@ namespace record {
 class K8sFile {
   public:
     struct Settings {
-        LogName name;                 // path nullptr: there is no such log
+        LogName name = {};            // path nullptr: there is no such log
         int64_t size_max = -1;        // bytes of a file; <= 0: no limit
         int64_t global_size_max = -1; // bytes of all that is ever written; <= 0: no limit
         int32_t backups = 0;          // old files that are kept; 0: none, a full one is replaced

@@ -44,7 +44,7 @@ class Ladder {
 struct LogName {
     const char* path = nullptr;
     // Only these directories, and what is below them, may hold the log; none given: any may.
-    std::span<const char* const> allowed_directories;
+    std::span<const char* const> allowed_directories = {};
 };
 
 // Opens (O_PATH) the directory that holds the log, by which the file is then to be named. EPERM: it
