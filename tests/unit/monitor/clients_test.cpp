@@ -58,7 +58,7 @@ struct Fixture {
             [&](const Event& event) {
                 switch (event.source) {
                 case Source::attach_listener:
-                    clients.on_listener_ready(now);
+                    clients.accept_waiting(now);
                     break;
                 case Source::attach_client:
                     clients.on_client_ready(event.slot, event.mask, now);
@@ -69,7 +69,7 @@ struct Fixture {
                 default:
                     FAIL("an event of a strange source");
                 }
-                if (input.is_free()) {
+                if (input.take_freed()) {
                     clients.resume_input();
                 }
             },

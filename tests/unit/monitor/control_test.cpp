@@ -144,7 +144,8 @@ struct Fixture {
 
     Fixture() {
         const Fd at{::open(directory.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
-        REQUIRE(control.open(at));
+        REQUIRE(control.open_control(at));
+        REQUIRE(control.open_window_size(at));
         ctl = Fd{::open((directory / "ctl").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)};
         winsz = Fd{::open((directory / "winsz").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)};
         REQUIRE(ctl.valid());
@@ -324,7 +325,8 @@ TEST_CASE("fifos that cannot be made are refused with the reason, and leave no d
         Control control(loop.poller, diag);
         const Fd at{::open(directory.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
         const shadow::Faults faults("mkfifoat", 2, ENOSPC);
-        const auto opened = control.open(at);
+        REQUIRE(control.open_control(at));
+        const auto opened = control.open_window_size(at);
         REQUIRE_FALSE(opened);
         CHECK(opened.error().code == ENOSPC);
     }

@@ -104,9 +104,11 @@ struct Fixture {
     std::string host_path = directory / "host";
     unit::Loop loop;
     sys::Diag diag;
-    NotifyRelay relay{loop.poller, diag};
-    std::vector<std::byte> buffer = std::vector<std::byte>(32'768);
+    std::vector<std::byte> datagram = std::vector<std::byte>(32'768);
+    std::vector<char> notices = std::vector<char>(32'769);
+    NotifyRelay relay{loop.poller, diag, datagram, notices};
     Fd host;
+    sys::Instant now = 1000;
 
     Fixture() {
         REQUIRE(::mkdir((directory / "notify").c_str(), 0700) == 0);
@@ -137,7 +139,7 @@ struct Fixture {
     size_t serve() {
         return loop.run([&](const Event& event) {
             CHECK(event.source == sys::Source::notify);
-            relay.on_ready(buffer);
+            relay.on_ready(now);
         });
     }
 
@@ -225,19 +227,53 @@ TEST_CASE("a host that is gone for a moment costs the messages of that moment (r
     CHECK(heard.lines() == 0);
 }
 
-TEST_CASE("a host that does not read never blocks the relay") {
+TEST_CASE("a host that does not read holds messages back, blocks nothing and loses none") {
     unit::Heard heard;
     Fixture fixture;
-    for (int i = 0; i < 300; ++i) {
-        fixture.send("WATCHDOG=1");
+    size_t sent = 0;
+    for (; sent < 1000 && !fixture.relay.holds_message(); ++sent) {
+        fixture.send("STATUS=" + std::to_string(sent));
         fixture.serve();
     }
-    (void)heard.text();
-    size_t count = 0;
-    while (fixture.received()) {
-        ++count;
+    REQUIRE(fixture.relay.holds_message());
+    fixture.send("STATUS=" + std::to_string(sent++));
+    CHECK(fixture.serve() == 0);
+    REQUIRE(fixture.relay.deadline() != sys::never);
+    CHECK(fixture.relay.deadline() > fixture.now);
+    // Still full: tried again in a while.
+    fixture.now = fixture.relay.deadline();
+    fixture.relay.expire(fixture.now);
+    CHECK(fixture.relay.deadline() > fixture.now);
+    CHECK(fixture.serve() == 0);
+    for (size_t i = 0; i < sent; ++i) {
+        auto message = fixture.received();
+        if (!message) {
+            fixture.now = fixture.relay.deadline();
+            fixture.relay.expire(fixture.now);
+            fixture.serve();
+            message = fixture.received();
+        }
+        CHECK(message == "STATUS=" + std::to_string(i));
     }
-    CHECK(count > 0);
+    CHECK(fixture.relay.deadline() == sys::never);
+    CHECK(heard.lines() == 0);
+}
+
+TEST_CASE("a host that goes while a message is held back costs that message") {
+    unit::Heard heard;
+    Fixture fixture;
+    for (int i = 0; i < 1000 && !fixture.relay.holds_message(); ++i) {
+        fixture.send("STATUS=x");
+        fixture.serve();
+    }
+    REQUIRE(fixture.relay.holds_message());
+    fixture.stop_host();
+    fixture.now = fixture.relay.deadline();
+    fixture.relay.expire(fixture.now);
+    CHECK_FALSE(fixture.relay.holds_message());
+    CHECK(fixture.relay.deadline() == sys::never);
+    CHECK(heard.lines() == 1);
+    fixture.start_host();
     fixture.send("READY=1");
     fixture.serve();
     CHECK(fixture.received() == "READY=1");
@@ -252,7 +288,7 @@ TEST_CASE("a flood of messages is served some at a time") {
     REQUIRE(events);
     REQUIRE(events->size() == 1);
     const shadow::Faults faults;
-    fixture.relay.on_ready(fixture.buffer);
+    fixture.relay.on_ready(fixture.now);
     CHECK(faults.count("recvmsg") <= 17);
     fixture.serve();
     for (int i = 0; i < 10; ++i) {
@@ -266,7 +302,9 @@ TEST_CASE("a bundle without a notify directory is refused with the reason") {
     sys::Diag diag;
     const auto before = unit::open_descriptors();
     {
-        NotifyRelay relay(loop.poller, diag);
+        std::vector<std::byte> datagram(32'768);
+        std::vector<char> notices(32'769);
+        NotifyRelay relay(loop.poller, diag, datagram, notices);
         const auto opened = relay.open(directory.path().c_str(), "/nowhere");
         REQUIRE_FALSE(opened);
         CHECK(opened.error().code == ENOENT);
@@ -279,7 +317,9 @@ TEST_CASE("the notify socket works in a bundle with a long path (regression 35)"
     REQUIRE(::mkdir((directory / "notify").c_str(), 0700) == 0);
     unit::Loop loop;
     sys::Diag diag;
-    NotifyRelay relay(loop.poller, diag);
+    std::vector<std::byte> datagram(32'768);
+    std::vector<char> notices(32'769);
+    NotifyRelay relay(loop.poller, diag, datagram, notices);
     REQUIRE(relay.open(directory.path().c_str(), "/nowhere"));
     CHECK(support::type_of(directory / "notify/notify.sock") == S_IFSOCK);
 }

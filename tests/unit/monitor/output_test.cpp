@@ -77,7 +77,7 @@ struct Fixture {
                     output.on_ready(Stream::standard_error, now);
                     break;
                 case Source::attach_listener:
-                    clients.on_listener_ready(now);
+                    clients.accept_waiting(now);
                     break;
                 case Source::attach_client:
                     clients.on_client_ready(event.slot, event.mask, now);

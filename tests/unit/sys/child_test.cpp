@@ -316,9 +316,7 @@ TEST_CASE("a process that is not our child and is a zombie is never given a stat
     }
 }
 
-// An open defect; the tag goes when it is mended.
-TEST_CASE("a status that the kernel will tell is not given up while its parent has yet to reap",
-          "[!shouldfail]") {
+TEST_CASE("a status that the kernel will tell is not given up while its parent has yet to reap") {
     Foreign foreign(5);
     Child child = Child::of_pid(foreign.pid);
     const Fd pidfd = child.take_pidfd();
@@ -335,6 +333,18 @@ TEST_CASE("a status that the kernel will tell is not given up while its parent h
         return;
     }
     CHECK((!early || early->kind == Kind::exited));
+}
+
+TEST_CASE("with no patience left the status of somebody else's zombie is unknown") {
+    Foreign foreign(0);
+    Child child = Child::of_pid(foreign.pid);
+    const Fd pidfd = child.take_pidfd();
+    CHECK_FALSE(child.reap(pidfd, Child::Patience::ends)); // it runs
+    foreign.end();
+    pollfd ended{.fd = pidfd.number(), .events = POLLIN, .revents = 0};
+    REQUIRE(::poll(&ended, 1, 10'000) == 1);
+    CHECK(is(child.reap(pidfd, Child::Patience::ends), Kind::unknown, 0));
+    CHECK_FALSE(child.known());
 }
 
 TEST_CASE("without a pidfd the end of a process that is not our child is seen by its pid") {

@@ -179,3 +179,18 @@ TEST_CASE("the peer's end of input is a shutdown, a close, or an empty record") 
     }
     CHECK(is(sys::receive_record(pair.ours, buffer), Moved::State::ended, 0));
 }
+
+TEST_CASE("peeking tells a record, nothing yet and the end apart, and takes nothing") {
+    Pair pair = record_pair();
+    std::array<std::byte, 10> buffer;
+    CHECK(is(sys::peek_record(pair.ours), Moved::State::would_block, 0));
+    REQUIRE(::send(pair.theirs.number(), "abc", 3, 0) == 3);
+    for (int i = 0; i < 2; ++i) {
+        const auto next = sys::peek_record(pair.ours);
+        REQUIRE(next);
+        CHECK(next->state == Moved::State::some);
+    }
+    CHECK(is(sys::receive_record(pair.ours, buffer), Moved::State::some, 3));
+    pair.theirs.reset();
+    CHECK(is(sys::peek_record(pair.ours), Moved::State::ended, 0));
+}

@@ -75,7 +75,7 @@ TEST_CASE("every source has a place of its own") {
         REQUIRE(watches[i].want(EPOLLIN));
         put(pipes[i].write_end);
     }
-    watches[3].close();
+    watches[static_cast<size_t>(Source::standard_output)].close();
     const auto events = loop.ready();
     CHECK(events.size() == sys::source_count - 1);
     for (const Event& event : events) {

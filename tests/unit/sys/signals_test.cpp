@@ -30,6 +30,7 @@ int end_of(const std::function<void()>& act) {
 
 TEST_CASE("all signals are blocked but those of faults and of job control") {
     CHECK(unit::in_copy([]() -> std::string {
+              ::signal(SIGCHLD, SIG_IGN); // a careless caller's
               (void)sys::block_signals();
               sigset_t mask;
               ::sigprocmask(SIG_SETMASK, nullptr, &mask);
@@ -72,6 +73,11 @@ TEST_CASE("all signals are blocked but those of faults and of job control") {
                   if (::sigismember(&mask, blocked) != 1) {
                       return number(blocked) + " is not blocked";
                   }
+              }
+              struct sigaction child{};
+              ::sigaction(SIGCHLD, nullptr, &child);
+              if (child.sa_handler != SIG_DFL) {
+                  return "SIGCHLD has no default effect";
               }
               struct sigaction pipe{};
               ::sigaction(SIGPIPE, nullptr, &pipe);

@@ -174,6 +174,60 @@ TEST_CASE("connecting tells why it was refused") {
     CHECK(stale.error().code == ECONNREFUSED);
 }
 
+TEST_CASE("a datagram connects when need be, once more when its receiver was replaced, and tells "
+          "why not") {
+    const TempDir directory;
+    const std::string path = directory / "log";
+    const auto before = unit::open_descriptors();
+    {
+        Fd socket;
+        std::string text = "hello";
+        const auto send = [&] {
+            iovec part{.iov_base = text.data(), .iov_len = text.size()};
+            msghdr message{};
+            message.msg_iov = &part;
+            message.msg_iovlen = 1;
+            const auto sent = sys::send_datagram(socket, path, message);
+            return sent ? 0 : sent.error().code;
+        };
+        std::optional<Fd> receiver;
+        const auto start = [&] {
+            ::unlink(path.c_str());
+            receiver.emplace(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+            REQUIRE(sys::bind_path(*receiver, path));
+        };
+        const auto received = [&] {
+            char buffer[100];
+            return ::recv(receiver->number(), buffer, sizeof buffer, 0);
+        };
+        CHECK(send() == ENOENT);
+        CHECK_FALSE(socket.valid());
+        start();
+        CHECK(send() == 0);
+        CHECK(received() == 5);
+        start(); // another one at the same name
+        CHECK(send() == 0);
+        CHECK(received() == 5);
+        receiver.reset();
+        CHECK(send() == ECONNREFUSED);
+        CHECK_FALSE(socket.valid());
+        start();
+        text.resize(10 << 20);
+        CHECK(send() == EMSGSIZE);
+        text = "x";
+        int code = 0;
+        for (int i = 0; i < 100'000 && code == 0; ++i) {
+            code = send();
+        }
+        CHECK(code == EAGAIN);
+        CHECK(socket.valid());
+        while (received() > 0) {
+        }
+        CHECK(send() == 0);
+    }
+    CHECK(unit::open_descriptors() == before);
+}
+
 namespace {
 
 struct Pair {
