@@ -78,8 +78,8 @@ std::string_view Recorder::stamp_now() {
 }
 
 void Recorder::flush(Instant now) {
-    // Behind a fifo all is written as it is recorded, and what waits is written by expire() only: who
-    // holds back the container must learn that it need not any more.
+    // Behind a fifo all is written as it is recorded, and what waits is written by expire() only:
+    // who holds back the container must learn that it need not any more.
     if (std::exchange(stamped_, false) && !k8s_file_.is_paced()) {
         k8s_file_.flush(now);
     }

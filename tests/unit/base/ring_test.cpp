@@ -1,10 +1,10 @@
 #include "base/ring.h"
 
-#include <catch2/catch.hpp>
-
 #include <deque>
 #include <random>
 #include <vector>
+
+#include <catch2/catch.hpp>
 
 using base::Ring;
 

@@ -1,11 +1,11 @@
 #include "base/errno_text.h"
 #include "base/text.h"
 
-#include <catch2/catch.hpp>
-
 #include <cerrno>
 #include <cstring>
 #include <limits>
+
+#include <catch2/catch.hpp>
 
 using base::Text;
 
