@@ -185,12 +185,14 @@ Result<Child> spawn(const SpawnPlan& plan) {
     // ours and its refusal in our memory; no page is copied and no pipe is needed. A kernel before
     // 5.2 ignores CLONE_PIDFD and leaves `pidfd` alone.
     alignas(16) std::array<std::byte, child_stack_size> stack;
+    // A sandbox may refuse what it does not know.
+    constexpr int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
     int pidfd = -1;
-    const pid_t pid = sys::clone(run_child,
-                                 stack.data() + stack.size(),
-                                 CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-                                 &attempt,
-                                 &pidfd);
+    pid_t pid =
+        sys::clone(run_child, stack.data() + stack.size(), flags | CLONE_PIDFD, &attempt, &pidfd);
+    if (pid < 0 && (errno == EINVAL || errno == ENOSYS)) {
+        pid = sys::clone(run_child, stack.data() + stack.size(), flags, &attempt);
+    }
     const int clone_error = errno;
     if (plan.listen_pid_index) {
         plan.environment[*plan.listen_pid_index] = replaced;

@@ -52,6 +52,10 @@ int main(int argc, char** argv) {
         std::fputs("skipped: /usr/bin/conmon is not installed\n", stderr);
         return 77;
     }
+    if (const char* launcher = std::getenv("FLOW_OLD_KERNEL")) {
+        ::setenv("MOTE_REAL_CONMON", support::program_under_test().c_str(), 1);
+        ::setenv("MOTE_CONMON", launcher, 1);
+    }
     const bool only_lists = argc > 1 && (std::string_view(argv[1]) == "-l" ||
                                          std::string_view(argv[1]) == "--list-tests");
     const std::string program = support::program_under_test();

@@ -52,6 +52,9 @@ Monitor::Monitor(Setup setup)
                 {"--conmon-pidfile", conmon_pidfile},
                 {"-l", "k8s-file:" + log}};
     env_ = {{"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"}, {"LC_ALL", "C.UTF-8"}};
+    if (const char* real = std::getenv("MOTE_REAL_CONMON")) {
+        env("MOTE_REAL_CONMON", real); // for the old-kernel launcher
+    }
 }
 
 Monitor::~Monitor() {
