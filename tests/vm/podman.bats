@@ -133,12 +133,15 @@ teardown() {
 
 @test "twenty containers that end at once each have their own output and exit code" {
     mkfifo "$BATS_TEST_TMPDIR/go"
+    started=()
     for n in $(seq 20); do
         podman_run -d --name="at-once-$n" --log-driver=k8s-file "--volume=$BATS_TEST_TMPDIR:/t" \
             sh -c "cat /t/go >/dev/null; echo container $n; exit $n" >/dev/null &
+        started+=($!)
         # A few at a time, or the machine's memory would be full of podman.
         if [ $((n % 5)) -eq 0 ]; then
-            wait
+            wait "${started[@]}"
+            started=()
         fi
     done
     monitors_are 20

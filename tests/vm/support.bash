@@ -48,7 +48,8 @@ eventually() {
             echo "never came true: $*" >&2
             return 1
         fi
-        sleep 0.1
+        # Not in a hurry: asking costs as much as what is waited for.
+        sleep 0.5
     done
 }
 
