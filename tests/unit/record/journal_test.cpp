@@ -382,6 +382,7 @@ TEST_CASE("a full journal makes us wait, and nothing is lost when it goes on (re
         CHECK(driver.journal->deadline() == Journal::stall_max_ms);
         driver.journal->expire(1);
         CHECK(driver.journal->is_waiting());
+        CHECK(driver.journal->deadline() == Journal::stall_max_ms); // from the beginning
         all = stand_in.messages();
         driver.journal->expire(2);
         CHECK_FALSE(driver.journal->is_waiting());

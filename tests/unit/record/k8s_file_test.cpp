@@ -212,6 +212,13 @@ TEST_CASE("a rotation that fails leaves the log its name") {
         REQUIRE(faults.fired());
         CHECK(numbers_in(path) == counted(4, 7));
         CHECK(names_in(directory.path()).size() == 2);
+        // Nor is it locked any more.
+        CHECK(unit::in_copy([&] {
+                  struct flock whole{};
+                  whole.l_type = F_WRLCK;
+                  const int file = ::open(path.c_str(), O_RDWR);
+                  return std::string(::fcntl(file, F_SETLK, &whole) == 0 ? "" : "locked");
+              }).empty());
     }
 }
 
