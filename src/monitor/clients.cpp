@@ -154,11 +154,7 @@ void Clients::offer(Stream stream, Bytes bytes, Instant now) {
     for (Client& client : clients_) {
         if (client.owed) {
             send_owed(client, now);
-            if (client.reading || client.writing) {
-                settle(client);
-            } else {
-                drop(client);
-            }
+            settle_or_drop(client);
         }
     }
 }
@@ -199,6 +195,14 @@ void Clients::owes_nothing(Client& client) {
         for (Client& each : clients_) {
             each.segment = 0;
         }
+    }
+}
+
+void Clients::settle_or_drop(Client& client) {
+    if (client.reading || client.writing) {
+        settle(client);
+    } else {
+        drop(client);
     }
 }
 
@@ -264,9 +268,16 @@ void Clients::expire(Instant now) {
         return;
     }
     for (Client& client : clients_) {
+        if (stall_deadline(client) > now) {
+            continue;
+        }
+        // The kernel tells of room only once most of it is free; there may be some all the same.
+        send_owed(client, now);
         if (stall_deadline(client) <= now) {
             diag_.warning("Dropping an attach client that takes no output");
             drop(client);
+        } else {
+            settle_or_drop(client);
         }
     }
 }

@@ -92,6 +92,7 @@ class Clients {
     void notice_hang_up(Client& client);
     void discard_input(const Client& client);
     void settle(Client& client);
+    void settle_or_drop(Client& client);
     void drop(Client& client);
     void settle_listener();
     [[nodiscard]] sys::Instant stall_deadline(const Client& client) const;

@@ -191,7 +191,7 @@ Result<Child> spawn(const SpawnPlan& plan) {
     pid_t pid =
         sys::clone(run_child, stack.data() + stack.size(), flags | CLONE_PIDFD, &attempt, &pidfd);
     if (pid < 0 && (errno == EINVAL || errno == ENOSYS)) {
-        pid = sys::clone(run_child, stack.data() + stack.size(), flags, &attempt);
+        pid = sys::clone(run_child, stack.data() + stack.size(), flags, &attempt, &pidfd);
     }
     const int clone_error = errno;
     if (plan.listen_pid_index) {

@@ -89,7 +89,8 @@ void Diag::deliver(Severity severity, std::string_view text, int code) {
 
 void Diag::write_stderr(Severity severity, std::string_view text) const {
     Text<1100> line;
-    line.put("[conmon:").put(letter_of(severity)).put("]: ").put(text).put('\n');
+    line.put("[conmon:").put(letter_of(severity)).put("]: ");
+    line.put({text.data(), std::min(text.size(), line.room() - 1)}).put('\n');
     (void)sys::write(STDERR_FILENO, line.view().data(), line.size());
 }
 

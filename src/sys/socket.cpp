@@ -113,7 +113,9 @@ Result<Fd> bind_in(FdRef directory, const char* name, SocketKind kind, mode_t mo
     path.put("/proc/self/fd/").put_dec(directory.number()).put('/').put(name);
     TRY(bind_path(socket, path.view()));
     if (sys::fchmodat(directory.number(), name, mode, 0) != 0) {
-        return fail(errno, "set mode of socket");
+        const int code = errno;
+        (void)remove(directory, name);
+        return fail(code, "set mode of socket");
     }
     return socket;
 }
@@ -127,7 +129,10 @@ Result<void> start_listening(FdRef socket) {
 
 Result<Fd> listen_in(FdRef directory, const char* name, SocketKind kind, mode_t mode) {
     Fd socket = TRY(bind_in(directory, name, kind, mode));
-    TRY(start_listening(socket));
+    if (const auto listening = start_listening(socket); !listening) {
+        (void)remove(directory, name);
+        return base::Failure{listening.error()};
+    }
     return socket;
 }
 
