@@ -141,7 +141,7 @@ template <typename... Arguments> void* mmap(void* at, size_t size, Arguments... 
 }
 
 // The new process asks, too, until it executes: it shares our memory.
-inline int clone(int (*run)(void*), void* stack, int flags, void* argument, int* pidfd) {
+inline int clone(int (*run)(void*), void* stack, int flags, void* argument, int* pidfd = nullptr) {
     const shadow::Instead instead = shadow::ask("clone");
     if (instead.error != 0) {
         errno = instead.error;
