@@ -316,17 +316,3 @@ TEST_CASE("A fifo without a reader as log delays neither the start nor the end (
         CHECK(m.end() == exited(137));
     }
 }
-
-TEST_CASE("A killed monitor leaves whole records on disk") {
-    for (int run = 0; run < 10; ++run) {
-        Monitor m;
-        m.shell(
-            "yes 'a line of some length that is not a power of two' | head -c 40000000; sleep 60");
-        m.run();
-        REQUIRE(eventually([&] { return fs::file_size(m.log) > 0; }));
-        ::usleep(static_cast<useconds_t>(1000 * run));
-        m.process().kill(SIGKILL);
-        m.end();
-        CHECK(!m.records().empty());
-    }
-}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 #
 # The monitor under the installed Podman, with runc: attach, stdin, terminals, exec, and the rest of
-# what a person does with a running container. Not registered yet: see meson.build.
+# what a person does with a running container.
 
 load support
 
