@@ -84,9 +84,10 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
 }
 
 void Monitor::dispatch(const Event& event, Instant now) {
-    rare_event_ = rare_event_ ||
-                  (event.source != Source::standard_output &&
-                   event.source != Source::standard_error && event.source != Source::attach_client);
+    const bool is_output = event.source == Source::standard_output ||
+                           event.source == Source::standard_error ||
+                           (event.source == Source::attach_client && (event.mask & EPOLLOUT) != 0);
+    rare_event_ = rare_event_ || !is_output;
     switch (event.source) {
     case Source::runtime:
         return on_runtime_ended(now);
