@@ -90,7 +90,6 @@ class Monitor {
     [[nodiscard]] Clients& clients() { return clients_; }
     [[nodiscard]] Output& output() { return output_; }
     [[nodiscard]] OomWatch& oom_watch() { return oom_watch_; }
-    [[nodiscard]] const sys::Child& container() const { return container_; }
 
     // Whether the runtime has been started, so that there is something to clean up after.
     [[nodiscard]] bool runtime_was_started() const { return runtime_started_; }

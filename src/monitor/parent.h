@@ -36,12 +36,7 @@ class Parent {
     // Tells that the attach socket is there.
     void announce_sockets();
 
-    [[nodiscard]] bool has_sync_pipe() const { return sync_pipe_.valid(); }
-    [[nodiscard]] bool has_attach_pipe() const { return attach_pipe_.valid(); }
     [[nodiscard]] sys::FdRef sync_pipe() const { return sync_pipe_; }
-
-    void close_sync_pipe() { sync_pipe_.reset(); }
-    void close_attach_pipe() { attach_pipe_.reset(); }
 
   private:
     void send(sys::Fd& pipe, std::string_view line);
