@@ -56,7 +56,7 @@ class Journal {
     // passed.
     static constexpr sys::Instant stall_max_ms = 5000;
     static constexpr sys::Instant end_stall_max_ms = 500;
-    static constexpr sys::Instant end_max_ms = 1000; // the exit file waits for this
+    static constexpr sys::Instant end_max_ms = 3000; // the exit file waits for this
 
     struct Settings {
         bool is_on = false;
