@@ -70,7 +70,8 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
             fail("Failed to wait for events", nullptr, events.error());
             break;
         }
-        // The order of a turn: children, signals, output, everything else, as in sys::Source.
+        // The order of a turn is that of sys::Source: children, signals, who connects, output, the
+        // rest.
         for (size_t source = 0; source < sys::source_count; ++source) {
             for (const Event& event : *events) {
                 if (static_cast<size_t>(event.source) == source && poller_.is_current(event)) {

@@ -84,7 +84,8 @@ teardown() {
 @test "--timeout ends a container that takes longer (regression 25)" {
     run podman_run --name=late --timeout=3 sh -c 'sleep 12345 & sleep 12345'
     expect status "$status" 255
-    expect state "$(inspect late .State.Status)" exited
+    cleaned_up() { [ "$(inspect late .State.Status)" = exited ]; }
+    eventually cleaned_up
     gone() { ! pgrep -f '^sleep 12345'; }
     eventually gone
 }
@@ -166,6 +167,19 @@ teardown() {
     expect state "$(inspect orphan .State.Status)" exited
     expect 'exit code' "$(podman wait orphan)" 5
     expect logs "$(podman logs orphan)" $'before\nafter'
+}
+
+@test "a podman that is killed while it starts a container leaves nothing that rm cannot remove" {
+    for n in 1 2 3; do
+        command podman run --name="half$n" --network=none "$image" sleep 1000 >"$BATS_TEST_TMPDIR/said" 2>&1 &
+        client=$!
+        # At once when there is a monitor, and thus before there is a container.
+        timeout "$deadline_s" sh -c 'until pgrep -x conmon; do :; done' || cat "$BATS_TEST_TMPDIR/said"
+        kill -9 "$client"
+        podman rm -f -t 0 "half$n"
+        eventually monitors_are 0
+        expect 'containers left' "$(podman ps -a -q)" ''
+    done
 }
 
 @test "an exec session outlives a podman that is killed, and leaves no monitor when it ends" {

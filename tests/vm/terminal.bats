@@ -16,7 +16,8 @@ teardown() {
         sh -c 'test -t 0 && test -t 1 && test -t 2 && until [ \"\$(stty size)\" = \"33 101\" ]; do sleep 0.1; done; echo yes; exit 7'" \
         /dev/null </dev/null
     expect status "$status" 7
-    expect output "$(tr '\r' R <<<"$output")" yesR
+    # Before it may stand what script makes of the end of its own stdin.
+    [[ "$(tr '\r' R <<<"$output")" == *yesR ]]
 }
 
 @test "run -it passes on what is typed, changes of the window's size, and the exit code (regression 69)" {
@@ -68,10 +69,9 @@ teardown() {
     has_client() { [ "$(sockets)" -gt "$before" ]; }
     eventually has_client
     tell "$BATS_TEST_TMPDIR/go"
-    status=0
-    wait "$attached" || status=$?
-    expect status "$status" 5
+    wait "$attached"
     expect shown "$(cat "$BATS_TEST_TMPDIR/shown")" seen
+    expect 'exit code' "$(podman wait att)" 5
 }
 
 @test "attach gives stdin to a running container" {
