@@ -169,19 +169,6 @@ teardown() {
     expect logs "$(podman logs orphan)" $'before\nafter'
 }
 
-@test "a podman that is killed while it starts a container leaves nothing that rm cannot remove" {
-    for n in 1 2 3; do
-        command podman run --name="half$n" --network=none "$image" sleep 1000 >"$BATS_TEST_TMPDIR/said" 2>&1 &
-        client=$!
-        # At once when there is a monitor, and thus before there is a container.
-        timeout "$deadline_s" sh -c 'until pgrep -x conmon; do :; done' || cat "$BATS_TEST_TMPDIR/said"
-        kill -9 "$client"
-        podman rm -f -t 0 "half$n"
-        eventually monitors_are 0
-        expect 'containers left' "$(podman ps -a -q)" ''
-    done
-}
-
 @test "an exec session outlives a podman that is killed, and leaves no monitor when it ends" {
     mkfifo "$BATS_TEST_TMPDIR/go"
     podman_run -d --name=host "--volume=$BATS_TEST_TMPDIR:/t" sleep 1000
