@@ -20,6 +20,8 @@ using sys::Moved;
 
 namespace {
 
+static_assert(Buffers::words_max == report_text_max, "what is kept is what can be told");
+
 constexpr std::array all_streams{Stream::standard_output, Stream::standard_error};
 
 // Reads of one stream in a turn, so that a flood leaves turns to everything else.

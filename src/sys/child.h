@@ -85,7 +85,8 @@ base::Result<Child> spawn(const SpawnPlan& plan);
 // Sets the oom_score_adj of this process; empty: leaves it alone. Not being permitted is no error.
 void set_oom_score_adjustment(std::string_view value);
 
-// Reaps every ended child except `spared` (0: none), and says whether that one is among the ended.
+// Reaps ended children until none is left, or `spared` (0: none) is next: then true, and those that
+// ended after it are left for a later call.
 bool reap_others(pid_t spared);
 
 // Waits until our child `pid` has ended, and reaps it and all that end before it.
