@@ -16,8 +16,6 @@ namespace base {
 
 namespace {
 
-constexpr ptrdiff_t block_size = 64;
-
 static_assert(std::endian::native == std::endian::little, "the first byte is the lowest");
 
 #if defined(__SSE2__)
@@ -80,7 +78,7 @@ uint64_t newlines_of(const std::byte* at) {
 
 bool has_newline(const std::byte* block) {
     uint64_t any = 0;
-    for (int at = 0; at < block_size; at += 8) {
+    for (int at = 0; at < 64; at += 8) {
         any |= newlines_of(block + at);
     }
     return any != 0;
@@ -89,7 +87,7 @@ bool has_newline(const std::byte* block) {
 // The factor moves the eight lowest bits of the bytes next to each other, into the highest byte.
 uint64_t newline_mask(const std::byte* block) {
     uint64_t mask = 0;
-    for (int at = 0; at < block_size; at += 8) {
+    for (int at = 0; at < 64; at += 8) {
         mask |= ((newlines_of(block + at) >> 7) * 0x0102'0408'1020'4080U >> 56) << at;
     }
     return mask;
@@ -99,31 +97,29 @@ uint64_t newline_mask(const std::byte* block) {
 
 } // namespace
 
-uint64_t NewlineScan::find_block() {
-    const std::byte* const end = data_ + size_;
-    const std::byte* at = data_ + examined_;
-    while (end - at >= block_size && !has_newline(at)) {
+NewlineScan::Block NewlineScan::find_block(const std::byte* data, size_t size, size_t from) {
+    const std::byte* const end = data + size;
+    const std::byte* at = data + from;
+    while (end - at >= ptrdiff_t{block_size} && !has_newline(at)) {
         at += block_size;
     }
-    block_ = static_cast<size_t>(at - data_);
-    if (end - at >= block_size) {
-        examined_ = block_ + block_size;
-        return newline_mask(at);
+    const auto begin = static_cast<size_t>(at - data);
+    if (end - at >= ptrdiff_t{block_size}) {
+        return {begin, newline_mask(at)};
     }
     // What is left is less than a block: it is looked at as the end of the last 64 bytes, or byte
     // by byte if there are not so many.
-    examined_ = size_;
     if (at == end) {
-        return 0;
+        return {begin, 0};
     }
-    if (end - data_ >= block_size) {
-        return newline_mask(end - block_size) >> (block_size - (end - at));
+    if (size >= block_size) {
+        return {begin, newline_mask(end - block_size) >> (block_size - (size - begin))};
     }
     uint64_t mask = 0;
     for (int place = 0; at != end; ++at, ++place) {
         mask |= uint64_t{*at == std::byte{'\n'}} << place;
     }
-    return mask;
+    return {begin, mask};
 }
 
 } // namespace base

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -21,7 +22,10 @@ class NewlineScan {
     [[gnu::always_inline]] size_t next() {
         uint64_t mask = mask_;
         if (mask == 0) {
-            mask = find_block();
+            const Block found = find_block(data_, size_, examined_);
+            mask = found.mask;
+            block_ = found.begin;
+            examined_ = std::min(size_, found.begin + block_size);
             if (mask == 0) {
                 return size_;
             }
@@ -32,8 +36,16 @@ class NewlineScan {
     }
 
   private:
-    // Moves on to the next block that has a newline, and returns its mask, or 0 if there is none.
-    uint64_t find_block();
+    static constexpr size_t block_size = 64;
+
+    struct Block {
+        size_t begin;
+        uint64_t mask;
+    };
+
+    // The first block at or behind `from` that has a newline; with mask 0 if there is none. By
+    // value in and out, so that the members of a scan stay in registers.
+    static Block find_block(const std::byte* data, size_t size, size_t from);
 
     const std::byte* data_;
     size_t size_;

@@ -161,6 +161,7 @@ void Monitor::give_back_memory(Instant now) {
         return;
     }
     give_back_at_ = sys::never;
+    output_.end_flood();
     sys::release_pages(std::as_writable_bytes(runtime_argv_));
     if (input_.is_free()) {
         sys::release_pages(buffers_.input);

@@ -27,6 +27,9 @@ constexpr std::array all_streams{Stream::standard_output, Stream::standard_error
 // Reads of one stream in a turn, so that a flood leaves turns to everything else.
 constexpr int reads_max = 4;
 
+// So much in one read: the container is ahead of us.
+constexpr size_t flood_min = Buffers::read_max / 2;
+
 // A writer that was interrupted in the middle of a line, by the scheduler or a full pipe, goes on
 // within this time; without it lines of a fast writer would be cut whenever we are faster still.
 constexpr Instant line_pause_ms = 10;
@@ -71,9 +74,38 @@ void Output::settle(Instant now) {
 }
 
 void Output::on_ready(Stream stream, Instant now) {
+    Channel& channel = at(stream);
     for (int i = 0; i < reads_max && !is_held_back(); ++i) {
-        if (read_once(stream, now) < Buffers::read_max) {
+        const size_t count = read_once(stream, now);
+        if (count >= flood_min) {
+            begin_flood(channel);
+        }
+        if (count < read_max(channel)) {
             return; // empty for now, or at its end
+        }
+    }
+}
+
+void Output::begin_flood(Channel& channel) {
+    const bool is_any = std::any_of(
+        channels_.begin(), channels_.end(), [](const Channel& one) { return one.calm_pipe != 0; });
+    if (!started_ || is_any) {
+        return;
+    }
+    const int pipe = channel.watch.fd().number();
+    const int size = sys::fcntl(pipe, F_GETPIPE_SZ);
+    // The kernel refuses users who have many large pipes already.
+    if (size > 0 && size < int{Buffers::flood_max} &&
+        sys::fcntl(pipe, F_SETPIPE_SZ, int{Buffers::flood_max}) > 0) {
+        channel.calm_pipe = size;
+    }
+}
+
+void Output::end_flood() {
+    for (Channel& channel : channels_) {
+        const int size = std::exchange(channel.calm_pipe, 0);
+        if (size != 0 && channel.watch.valid()) {
+            (void)sys::fcntl(channel.watch.fd().number(), F_SETPIPE_SZ, size);
         }
     }
 }
@@ -82,7 +114,7 @@ void Output::on_ready(Stream stream, Instant now) {
 size_t Output::read_once(Stream stream, Instant now) {
     Channel& channel = at(stream);
     make_room(channel, buffer_of(stream));
-    const MutableBytes room = buffer_of(stream).subspan(channel.end, Buffers::read_max);
+    const MutableBytes room = buffer_of(stream).subspan(channel.end, read_max(channel));
     const Result<Moved> moved = sys::read_some(channel.watch.fd(), room);
     if (!moved && moved.error().code == EIO) {
         // A terminal that nobody has open; somebody may open it again.

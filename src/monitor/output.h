@@ -8,6 +8,9 @@
 //     0        begin          end             size
 //     | .....  | not recorded | room to read  |
 //
+// A stream that fills its pipe all the time gets a larger one, and is read in larger pieces: half
+// as many switches between the container and us. Only one stream at a time does.
+//
 // While a client is owed something, or the log waits for its reader, nothing is read: that is the
 // back pressure on the container. While the runtime runs, what comes is only kept, since it may be
 // the runtime's last words; more than the buffer holds is recorded early.
@@ -65,6 +68,9 @@ class Output {
     // Whether more than a page was read at once since the last call.
     bool take_burst() { return std::exchange(burst_, false); }
 
+    // No burst has been seen for a while.
+    void end_flood();
+
     [[nodiscard]] bool is_open(record::Stream stream) const { return at(stream).watch.valid(); }
 
   private:
@@ -72,6 +78,7 @@ class Output {
         sys::Watch watch;
         uint32_t begin = 0;
         uint32_t end = 0;
+        int calm_pipe = 0;    // in a flood: the pipe's size before it was made larger
         bool hung_up = false; // a terminal that nobody has open: asked again after a while
         sys::Instant line_due = sys::never; // when an incomplete line is recorded as it is
     };
@@ -89,6 +96,10 @@ class Output {
         return clients_.owing() || recorder_.waits_for_reader();
     }
 
+    [[nodiscard]] static size_t read_max(const Channel& channel) {
+        return channel.calm_pipe != 0 ? Buffers::flood_max : Buffers::read_max;
+    }
+    void begin_flood(Channel& channel);
     size_t read_once(record::Stream stream, sys::Instant now);
     void keep_early(record::Stream stream, sys::Instant now);
     void record_held(record::Stream stream, record::Pause pause, sys::Instant now);

@@ -38,6 +38,11 @@ bool begins_record(std::string_view text) {
     return true;
 }
 
+uint64_t room_up_to(int64_t limit, uint64_t size) {
+    const auto most = static_cast<uint64_t>(limit);
+    return most > size ? most - size : 0;
+}
+
 } // namespace
 
 Result<Fd> K8sFile::open_file(int flags) const {
@@ -106,8 +111,8 @@ void K8sFile::mend_end() {
     writer_.flush();
 }
 
-void K8sFile::record(K8sHead::Bytes head, Bytes content) {
-    const size_t length = head.size() + content.size() + 1;
+void K8sFile::record(const K8sHead& head, Tag tag, Bytes content) {
+    const size_t length = K8sHead::size + content.size() + 1;
     if (settings_.global_size_max > 0 &&
         total_ >= static_cast<uint64_t>(settings_.global_size_max)) {
         return;
@@ -116,9 +121,26 @@ void K8sFile::record(K8sHead::Bytes head, Bytes content) {
         size() != 0) {
         reopen();
     }
-    if (writer_.put(head, content)) {
+    if (writer_.put(head.with(tag), content)) {
         total_ += length;
     }
+}
+
+base::MutableBytes K8sFile::room() {
+    const base::MutableBytes all = writer_.fillable();
+    uint64_t most = all.size();
+    if (settings_.size_max > 0) {
+        most = std::min(most, room_up_to(settings_.size_max, size()));
+    }
+    if (settings_.global_size_max > 0) {
+        most = std::min(most, room_up_to(settings_.global_size_max, total_));
+    }
+    return all.first(static_cast<size_t>(most));
+}
+
+void K8sFile::filled(size_t count) {
+    writer_.filled(count);
+    total_ += count;
 }
 
 void K8sFile::flush(Instant now) {

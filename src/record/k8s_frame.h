@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <string_view>
 
 namespace record {
@@ -31,7 +32,8 @@ enum class Tail : uint8_t { hold_back, record };
 // Tail::record. After a P that was recorded early, a newline alone is an F without content, as with
 // conmon. `record_max` is at least 1.
 template <typename Record>
-size_t cut_records(base::Bytes bytes, size_t record_max, Tail tail, Record&& record) {
+[[gnu::always_inline]] inline size_t
+cut_records(base::Bytes bytes, size_t record_max, Tail tail, Record&& record) {
     CHECK(record_max != 0);
     base::NewlineScan newlines{bytes};
     size_t begin = 0;
@@ -58,35 +60,41 @@ size_t cut_records(base::Bytes bytes, size_t record_max, Tail tail, Record&& rec
 class K8sHead {
   public:
     static constexpr size_t size = 45;
-    using Bytes = std::span<const std::byte, size>;
 
     // `stamp` has the 35 characters of a base::Stamp.
     K8sHead(std::string_view stamp, Stream stream);
 
-    // The head with `tag`; good until the next call.
-    [[nodiscard]] Bytes with(Tag tag) {
-        text_[size - 2] = static_cast<char>(tag);
-        return std::as_bytes(std::span<const char, size>{text_});
+    // Writes the head with `tag` to `to`, which has room for it. (The tag is set there, and not
+    // here: a byte that was just written would delay the reading of all.)
+    void write(std::byte* to, Tag tag) const {
+        std::memcpy(to, text_.data(), size);
+        to[size - 2] = static_cast<std::byte>(tag);
+    }
+
+    [[nodiscard]] std::array<std::byte, size> with(Tag tag) const {
+        std::array<std::byte, size> head;
+        write(head.data(), tag);
+        return head;
     }
 
   private:
     std::array<char, size> text_;
 };
 
-// cut_records, calling sink.record(head, content) for each record with a K8sHead::Bytes and a
-// base::Bytes; a newline belongs behind every content, also behind that of a P. All records of one
-// call bear the same stamp.
+// cut_records, calling sink.record(head, tag, content) for each record; a newline belongs behind
+// every content, also behind that of a P. All records of one call bear the same stamp.
 template <typename Sink>
-size_t frame_k8s(std::string_view stamp,
-                 Stream stream,
-                 base::Bytes bytes,
-                 size_t record_max,
-                 Tail tail,
-                 Sink& sink) {
-    K8sHead head{stamp, stream};
-    return cut_records(bytes, record_max, tail, [&head, &sink](base::Bytes content, Tag tag) {
-        sink.record(head.with(tag), content);
-    });
+[[gnu::always_inline]] inline size_t frame_k8s(std::string_view stamp,
+                                               Stream stream,
+                                               base::Bytes bytes,
+                                               size_t record_max,
+                                               Tail tail,
+                                               Sink&& sink) {
+    const K8sHead head{stamp, stream};
+    return cut_records(
+        bytes, record_max, tail, [&](base::Bytes content, Tag tag) __attribute__((always_inline)) {
+            sink.record(head, tag, content);
+        });
 }
 
 } // namespace record

@@ -59,7 +59,8 @@ size_t Recorder::keep_paced(Stream stream, Bytes bytes, Tail tail, Instant now) 
 size_t Recorder::keep_piece(Stream stream, Bytes bytes, Tail tail, Patience patience, Instant now) {
     size_t consumed = bytes.size();
     if (k8s_file_.is_open()) {
-        consumed = frame_k8s(stamp_now(), stream, bytes, record_max_, tail, k8s_file_);
+        consumed =
+            frame_k8s(stamp_now(), stream, bytes, record_max_, tail, K8sFile::Batch{k8s_file_});
     }
     if (journal_.is_on()) {
         journal_.keep(stream, bytes.first(consumed), patience, now);

@@ -14,6 +14,10 @@ namespace {
 
 constexpr std::array newline{std::byte{'\n'}};
 
+// So many bytes are written before more are collected. With 64 KiB the CPU time of 16-byte lines on
+// ext4 is 12 % more, with the whole ring 3 % less, which the pages are not worth.
+constexpr size_t flush_size = 98'304;
+
 // How many of the first `count` bytes stand behind the last '\n' among them; nothing if there is
 // none.
 std::optional<size_t> tail_after_newline(const base::Ring::ConstSpans& spans, size_t count) {
@@ -46,27 +50,20 @@ void Writer::set_file(sys::Fd file) {
     file_ = std::move(file);
     torn_ = 0;
     written_ = 0;
+    stuck_ = false;
     refusal_.reset();
 }
 
 bool Writer::put(Bytes head, Bytes content) {
     const size_t size = head.size() + content.size() + 1;
-    if (ring_.room() < size) {
+    // A disk that refused in this turn is not asked again for every record.
+    if ((ring_.room() < size && !refusal_) || (ring_.size() >= flush_size && !stuck_)) {
         flush();
-        if (ring_.room() < size) {
-            ++loss_.records;
-            loss_.bytes += content.size();
-            return false;
-        }
     }
-    // Nearly always the room is in one piece.
-    const base::MutableBytes place = ring_.fillable()[0];
-    if (place.size() >= size) {
-        base::copy(place.data(), head.data(), head.size());
-        base::copy(place.data() + head.size(), content.data(), content.size());
-        place[size - 1] = newline[0];
-        ring_.filled(size);
-        return true;
+    if (ring_.room() < size) {
+        ++loss_.records;
+        loss_.bytes += content.size();
+        return false;
     }
     ring_.put(head);
     ring_.put(content);
@@ -74,7 +71,17 @@ bool Writer::put(Bytes head, Bytes content) {
     return true;
 }
 
+base::MutableBytes Writer::fillable() {
+    const base::MutableBytes all = ring_.fillable()[0];
+    if (stuck_) {
+        return all;
+    }
+    const size_t until_flush = flush_size - std::min(flush_size, ring_.size());
+    return all.first(std::min(all.size(), until_flush));
+}
+
 void Writer::flush() {
+    stuck_ = true;
     while (!ring_.empty() && file_.valid()) {
         const Result<Moved> moved = sys::write_some(file_, behind(ring_.drainable(), torn_));
         if (!moved) {
@@ -87,6 +94,7 @@ void Writer::flush() {
         }
         advance(moved->count);
     }
+    stuck_ = !ring_.empty();
 }
 
 // A record leaves the ring when the file has all of it.

@@ -30,6 +30,12 @@ class Writer {
     // False: there is no room even after a flush, and the record counts as lost.
     bool put(base::Bytes head, base::Bytes content);
 
+    // The quick way to append many records: the free bytes behind what is held, in one piece and no
+    // more of them than one write is to bring, possibly none; and how many of them now are whole
+    // records.
+    [[nodiscard]] base::MutableBytes fillable();
+    void filled(size_t count) { ring_.filled(count); }
+
     // Writes what the ring holds, as far as the file takes it.
     void flush();
 
@@ -59,7 +65,8 @@ class Writer {
     base::Ring ring_;
     sys::Fd file_;
     uint64_t written_ = 0;
-    size_t torn_ = 0; // bytes of the record at the ring's head that are in the file already
+    size_t torn_ = 0;    // bytes of the record at the ring's head that are in the file already
+    bool stuck_ = false; // the last flush left something
     Loss loss_;
     std::optional<base::Error> refusal_;
 };

@@ -68,13 +68,13 @@ class K8sStream {
         held_.erase(0, consumed);
     }
 
-    void record(record::K8sHead::Bytes head, base::Bytes content) {
-        log_ += base::text_of(head);
+    void record(const record::K8sHead& head, record::Tag tag, base::Bytes content) {
+        log_ += base::text_of(head.with(tag));
         log_ += base::text_of(content);
         log_ += '\n';
         // What a reader makes of it: the contents, with a newline behind those of F records.
         reread_ += base::text_of(content);
-        if (base::text_of(head)[head.size() - 2] == 'F') {
+        if (tag == record::Tag::full) {
             reread_ += '\n';
         }
     }

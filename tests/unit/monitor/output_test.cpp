@@ -366,6 +366,32 @@ TEST_CASE("a stream that cannot be read is closed with one warning") {
     CHECK(fixture.serve() == 0);
 }
 
+TEST_CASE("a stream that floods gets a larger pipe for a time, and only one at a time does") {
+    Fixture f;
+    f.output.start(f.now);
+    const auto size_of = [](const Fd& pipe) { return ::fcntl(pipe.number(), F_GETPIPE_SZ); };
+    const std::string line = std::string(999, 'x') + '\n';
+    const auto flood = [&](const Fd& pipe) {
+        for (int i = 0; i < 60; ++i) {
+            Fixture::write(pipe, line);
+        }
+        f.serve();
+    };
+    const int size = size_of(f.out);
+    Fixture::write(f.out, line);
+    f.serve();
+    CHECK(size_of(f.out) == size);
+    flood(f.out);
+    CHECK(size_of(f.out) == Buffers::flood_max);
+    flood(f.err);
+    CHECK(size_of(f.err) == size);
+    f.output.end_flood();
+    CHECK(size_of(f.out) == size);
+    flood(f.err);
+    CHECK(size_of(f.err) == Buffers::flood_max);
+    CHECK(f.logged().size() == 181 * (line.size() + std::string_view{"stdout F "}.size()));
+}
+
 TEST_CASE("a log that is a fifo with a slow reader holds the container back and loses nothing "
           "(regression 12)") {
     const support::TempDir place;

@@ -46,8 +46,8 @@ class Log {
     sys::Diag& diag() { return diag_; }
 
     void put(std::string_view content) {
-        K8sHead head(stamp, Stream::standard_output);
-        file_->record(head.with(Tag::full), base::bytes_of(content));
+        const K8sHead head(stamp, Stream::standard_output);
+        file_->record(head, Tag::full, base::bytes_of(content));
         file_->flush(0);
     }
     void count_to(int last) {
@@ -369,6 +369,47 @@ TEST_CASE("while somebody has locked the log it is not rotated") {
     ::close(ends[0]);
     ::close(told[0]);
     ::close(told[1]);
+}
+
+TEST_CASE("a batch leaves the files that its records one by one would leave") {
+    const unsigned seed = 20261124;
+    INFO("seed " << seed);
+    std::mt19937 random{seed};
+    const auto number = [&random](int from, int to) {
+        return std::uniform_int_distribution{from, to}(random);
+    };
+    const K8sHead head(stamp, Stream::standard_error);
+    for (int round = 0; round < 200; ++round) {
+        const K8sFile::Settings settings{.size_max = number(0, 2) == 0 ? -1 : number(1, 9000),
+                                         .global_size_max =
+                                             number(0, 2) == 0 ? -1 : number(1, 30'000),
+                                         .backups = number(0, 3)};
+        const TempDir one;
+        const TempDir other;
+        Log singly(one / "log", settings);
+        Log batched(other / "log", settings);
+        REQUIRE(singly.file().open());
+        REQUIRE(batched.file().open());
+        for (int turn = 0; turn < 10; ++turn) {
+            const std::string text(static_cast<size_t>(number(1, 1900)), 'x');
+            {
+                K8sFile::Batch batch{batched.file()};
+                for (int n = number(0, 20); n > 0; --n) {
+                    const auto content = base::bytes_of(text).first(
+                        static_cast<size_t>(number(0, static_cast<int>(text.size()))));
+                    const Tag tag = number(0, 1) == 0 ? Tag::full : Tag::partial;
+                    singly.file().record(head, tag, content);
+                    batch.record(head, tag, content);
+                }
+            }
+            singly.file().flush(0);
+            batched.file().flush(0);
+        }
+        REQUIRE(names_in(one.path()) == names_in(other.path()));
+        for (const std::string& name : names_in(one.path())) {
+            REQUIRE(read_file(one / name) == read_file(other / name));
+        }
+    }
 }
 
 TEST_CASE("a log directory that has vanished is a warning, and logging resumes (regression 6)") {

@@ -27,9 +27,10 @@ struct Records {
     std::vector<Record> all;
     std::string heads;
 
-    void record(record::K8sHead::Bytes head, base::Bytes content) {
-        all.push_back({base::text_of(head)[43], std::string{base::text_of(content)}});
-        heads = base::text_of(head);
+    void record(const record::K8sHead& head, record::Tag tag, base::Bytes content) {
+        const auto bytes = head.with(tag);
+        all.push_back({base::text_of(bytes)[43], std::string{base::text_of(content)}});
+        heads = base::text_of(bytes);
     }
 };
 

@@ -101,6 +101,46 @@ TEST_CASE("a full ring is flushed to make room, and only what does not fit then 
     CHECK_FALSE(small.writer.loss().any());
 }
 
+TEST_CASE("what is filled at once goes out before it is more than one write is to bring") {
+    const TempDir directory;
+    const std::string path = directory / "log";
+    std::vector<std::byte> storage(1 << 17);
+    Writer writer{storage};
+    writer.set_file(open_log(path));
+    const size_t most = writer.fillable().size();
+    REQUIRE(most < storage.size());
+    std::string expected;
+    {
+        const Faults faults;
+        for (size_t left = most; left != 0; left = writer.fillable().size()) {
+            std::string record(std::min<size_t>(1000, left) - 1, 'x');
+            record += '\n';
+            const auto place = writer.fillable();
+            base::copy(place.data(), base::bytes_of(record).data(), record.size());
+            writer.filled(record.size());
+            expected += record;
+        }
+        CHECK(writer.held() == most);
+        CHECK(faults.count("write") == 0);
+        put(writer, "head ", "one");
+        CHECK(faults.count("write") == 1);
+        CHECK(support::read_file(path) == expected);
+        CHECK(writer.held() == 9);
+    }
+
+    // A file that does not take it does not keep the rest of the ring from being used.
+    const Faults full(
+        [](const Call& call) { return Instead{.error = call.name == "write" ? ENOSPC : 0}; });
+    writer.flush();
+    CHECK(writer.fillable().size() == storage.size() - 9);
+    CHECK(full.count("write") == 1);
+    while (!writer.loss().any()) {
+        put(writer, "head ", "one");
+    }
+    CHECK(writer.held() > storage.size() - 9);
+    CHECK(full.count("write") == 1); // not once for each record
+}
+
 TEST_CASE("a refusal is told until bytes go through again, a slow reader is none") {
     Small small;
     put(small.writer, "h ", "1");
