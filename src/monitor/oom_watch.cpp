@@ -17,6 +17,13 @@ using base::Text;
 using sys::CgroupVersion;
 using sys::Fd;
 
+namespace {
+
+// Measured: the kernel tells of a removal 11 to 39 ms after it.
+constexpr int removal_patience_ms = 200;
+
+} // namespace
+
 void OomWatch::start(pid_t pid) {
     version_ = sys::cgroup_version();
     Text<PATH_MAX> group;
@@ -87,21 +94,35 @@ void OomWatch::on_event_v1() {
     if (sys::read(watch_.fd().number(), &count, sizeof count) != sizeof count) {
         return;
     }
-    // The removal of the group is an event too. If it has been removed, one event was that.
+    // The removal of the group is an event too, which comes some time after the group has gone. Of
+    // those that are read from then on, one is that.
     struct stat status{};
-    const bool removed = sys::fstatat(group_.number(), "cgroup.event_control", &status, 0) != 0;
-    if (removed) {
-        diag_.debug("Cgroup appears to have been removed, stopping OOM monitoring");
-        watch_.close();
-    }
-    if (count > (removed ? 1U : 0U)) {
+    if (sys::fstatat(group_.number(), "cgroup.event_control", &status, 0) == 0) {
         leave_files();
+        return;
+    }
+    unexplained_ += count;
+    if (unexplained_ > 1) {
+        leave_files();
+    }
+}
+
+// At the end a single event may be the removal of the group, or what came before that; then the
+// removal is still to come, and never late.
+void OomWatch::await_removal_v1() {
+    if (unexplained_ != 1 || has_left_files_) {
+        return;
+    }
+    pollfd removal{.fd = watch_.fd().number(), .events = POLLIN, .revents = 0};
+    if (sys::poll(&removal, 1, removal_patience_ms) == 1) {
+        on_event_v1();
     }
 }
 
 void OomWatch::check() {
     if (version_ == CgroupVersion::v1 && watch_.valid()) {
         on_event_v1();
+        await_removal_v1();
         return;
     }
     if (version_ != CgroupVersion::v2 || !events_.valid()) {
@@ -124,6 +145,7 @@ void OomWatch::check() {
 }
 
 void OomWatch::leave_files() {
+    has_left_files_ = true;
     diag_.say(sys::Severity::info, "OOM received");
     for (const char* directory : directories_) {
         if (directory == nullptr || directory[0] == '\0') {

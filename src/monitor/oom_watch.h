@@ -1,10 +1,11 @@
 // OomWatch: notices that the kernel killed something in the container for want of memory, and
 // leaves the empty files that callers look for: `oom` in the persist directory and in the bundle.
 //
-//     cgroup v1   an eventfd registered for memory.oom_control; the removal of the group fires it
-//     too cgroup v2   inotify on memory.events, whose counters are compared with those last seen;
-//     the
-//                 file stays open, so that it can be read while the group is being removed
+//     cgroup v1: an eventfd registered for memory.oom_control, which the removal of the group fires
+//     too.
+//
+//     cgroup v2: inotify on memory.events, whose counters are compared with those last seen. The
+//     file stays open, so that it can be read while the group is being removed.
 //
 // Nothing here is fatal: without a memory controller the container runs unwatched.
 #pragma once
@@ -34,6 +35,7 @@ class OomWatch {
     base::Result<void> start_v1(std::string_view group);
     base::Result<void> start_v2(std::string_view group);
     void on_event_v1();
+    void await_removal_v1();
     void leave_files();
 
     sys::Poller& poller_;
@@ -43,6 +45,9 @@ class OomWatch {
     sys::Fd events_; // v2: memory.events. v1: memory.oom_control, open as long as the eventfd
     sys::Fd group_;  // v1: the group's directory, to see whether it is still there
     sys::MemoryEvents seen_; // v2
+    // v1: events read since the group has gone, one of which is its removal
+    uint64_t unexplained_ = 0;
+    bool has_left_files_ = false;
     sys::CgroupVersion version_ = sys::CgroupVersion::v1;
 };
 

@@ -6,6 +6,7 @@
 // Relative paths are relative to the script's directory. A line is a verb and the rest of the line:
 //
 //   record FILE          writes what this process inherited to FILE as JSON
+//   join FILE            moves this process, and what it starts, to the cgroup of that cgroup.procs
 //   container CMD        starts `sh -c CMD` in a session of its own, with this process's stdio, as
 //   a
 //                        child of whoever adopts orphans (the monitor)
@@ -301,6 +302,8 @@ class Runtime {
         }
         if (verb == "record") {
             record(rest, call_.argv);
+        } else if (verb == "join") {
+            join(rest);
         } else if (verb == "container") {
             container_ = start(rest, Parent::adopter);
         } else if (verb == "container-kept") {
@@ -346,6 +349,15 @@ class Runtime {
             errno = EINVAL;
             give_up("unknown verb " + verb);
         }
+    }
+
+    static void join(const std::string& procs) {
+        const int fd = ::open(procs.c_str(), O_WRONLY | O_CLOEXEC);
+        if (fd < 0) {
+            give_up("open " + procs);
+        }
+        write_all(fd, "0");
+        ::close(fd);
     }
 
     // Starts a shell and returns its pid once it has been executed. `stdio` replaces 0, 1 and 2.

@@ -1,15 +1,10 @@
-// The rest of the modes: passthrough, the sd_notify relay, OOM files and what is missing for them,
-// syslog.
+// The rest of the modes: passthrough, the sd_notify relay, syslog.
 
+#include "support/mailbox.h"
 #include "support/monitor.h"
-#include "support/mounts.h"
 
-#include <csignal>
 #include <cstring>
-#include <thread>
 
-#include <fcntl.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -28,35 +23,6 @@ sockaddr_un address_of(const std::string& path) {
     std::memcpy(address.sun_path, path.c_str(), path.size());
     return address;
 }
-
-// The host's end of the notify socket: what systemd would receive.
-class Mailbox {
-  public:
-    explicit Mailbox(std::string path)
-        : path_(std::move(path)), socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
-        const sockaddr_un address = address_of(path_);
-        if (::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
-            0) {
-            throw Broken("bind " + path_);
-        }
-    }
-    ~Mailbox() { ::unlink(path_.c_str()); }
-
-    std::string next(const Deadline& deadline = Deadline(soon)) {
-        if (!wait_readable(socket_.get(), deadline)) {
-            throw TimedOut("no datagram on " + path_);
-        }
-        std::string block(1 << 17, '\0');
-        const ssize_t n = ::recv(socket_.get(), block.data(), block.size(), 0);
-        block.resize(static_cast<size_t>(std::max<ssize_t>(n, 0)));
-        return block;
-    }
-    bool is_empty() const { return !wait_readable(socket_.get(), Deadline(milliseconds(0))); }
-
-  private:
-    std::string path_;
-    Handle socket_;
-};
 
 // Sends one datagram; true when it was taken.
 bool post(const std::string& path, const std::string& bytes) {
@@ -255,41 +221,10 @@ TEST_CASE("With passthrough and a file, the file is made and stays empty") {
     CHECK(read_file(m.log).empty());
 }
 
-TEST_CASE("A container without a usable memory cgroup runs, and no oom file appears (regressions "
-          "34, 64 and 65)") {
-    for (int run = 0; run < 20; ++run) {
-        Monitor m;
-        m.cwd = m.sockets;
-        m.shell("exit 1");
-        m.run();
-        CHECK(m.exit_file() == "1");
-        m.end();
-        CHECK(type_of(m.bundle + "/oom") == 0);
-        CHECK(type_of(m.persist + "/oom") == 0);
-        CHECK(type_of(m.sockets + "/oom") == 0);
-    }
-}
-
 TEST_CASE("With --syslog messages go to /dev/log in conmon's form, and none is said of a plain run "
           "(regressions 39 and 41)") {
-    enter_private_mounts();
     Monitor m;
-    // A /dev of our own, with the socket and what a shell needs.
-    const std::string dev = m.dir / "dev";
-    fs::create_directory(dev);
-    for (const std::string node : {"null", "zero", "full", "tty", "ptmx", "urandom"}) {
-        write_file(dev + "/" + node, "");
-        REQUIRE(
-            ::mount(
-                ("/dev/" + node).c_str(), (dev + "/" + node).c_str(), nullptr, MS_BIND, nullptr) ==
-            0);
-    }
-    fs::create_directory(dev + "/pts");
-    REQUIRE(::mount("/dev/pts", (dev + "/pts").c_str(), nullptr, MS_BIND, nullptr) == 0);
-    Mailbox syslog(dev + "/log");
-    fs::create_symlink("/proc/self/fd", dev + "/fd");
-    REQUIRE(::mount(dev.c_str(), "/dev", nullptr, MS_BIND | MS_REC, nullptr) == 0);
-
+    SystemLog syslog(m.dir / "dev");
     m.add({"--syslog", "-i"}).shell("while IFS= read -r l; do :; done; exit 3");
     m.run();
     auto client = m.attach();
@@ -316,8 +251,4 @@ TEST_CASE("With --syslog messages go to /dev/log in conmon's form, and none is s
         one_fits = true;
     }
     CHECK(one_fits);
-    ::umount2("/dev", MNT_DETACH);
-    for (const std::string node : {"null", "zero", "full", "tty", "ptmx", "urandom", "pts"}) {
-        ::umount2((dev + "/" + node).c_str(), MNT_DETACH);
-    }
 }

@@ -34,6 +34,14 @@ Mount Mount::tmpfs(const std::string& directory, const std::string& size) {
     return Mount(directory);
 }
 
+Mount Mount::bind(const std::string& what, const std::string& directory) {
+    enter_private_mounts();
+    if (::mount(what.c_str(), directory.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) {
+        throw Broken("mount " + what + " on " + directory);
+    }
+    return Mount(directory);
+}
+
 Mount Mount::read_only(const std::string& directory) {
     enter_private_mounts();
     const char* path = directory.c_str();

@@ -15,6 +15,8 @@ class Mount {
   public:
     // A tmpfs of `size` (as the mount option: "64k") on the directory, which is created.
     static Mount tmpfs(const std::string& directory, const std::string& size);
+    // What `what` names, a directory, in the place of `directory`.
+    static Mount bind(const std::string& what, const std::string& directory);
     // The directory as a read-only view of itself.
     static Mount read_only(const std::string& directory);
 
