@@ -329,6 +329,23 @@ TEST_CASE(
     CHECK(std::chrono::steady_clock::now() - start >= seconds(1));
 }
 
+TEST_CASE("What a failed runtime has left is no zombie during the exit delay (regression 18)") {
+    Monitor m;
+    m.add({"--exit-delay", "60"}).exit_script({"exit 0"});
+    m.gate("end").script({"spawn exit 1",
+                          "spawn : <end; exit 2",
+                          "spawn exec >&- 2>&-; sleep 0.2; exit 3",
+                          "stderr nope\\n",
+                          "exit 1"});
+    m.start();
+    CHECK(m.message()["data"].number() == -1);
+    CHECK(m.sync.line() == std::nullopt);
+    const pid_t monitor = m.process().pid();
+    m.open_gate("end");
+    CHECK(eventually([&] { return children_of(monitor).empty(); }));
+    CHECK(m.process().is_running());
+}
+
 TEST_CASE("A monitor that waits for its exit delay costs no CPU (regression 8)") {
     Monitor m;
     m.add({"--exit-delay", "60"}).exit_script({"exit 0"}).shell("exit 7");

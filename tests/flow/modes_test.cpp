@@ -3,6 +3,7 @@
 #include "support/mailbox.h"
 #include "support/monitor.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include <sys/socket.h>
@@ -222,7 +223,7 @@ TEST_CASE("With passthrough and a file, the file is made and stays empty") {
 }
 
 TEST_CASE("With --syslog messages go to /dev/log in conmon's form, and none is said of a plain run "
-          "(regressions 39 and 41)") {
+          "(regression 39)") {
     Monitor m;
     SystemLog syslog(m.dir / "dev");
     m.add({"--syslog", "-i"}).shell("while IFS= read -r l; do :; done; exit 3");
@@ -251,4 +252,35 @@ TEST_CASE("With --syslog messages go to /dev/log in conmon's form, and none is s
         one_fits = true;
     }
     CHECK(one_fits);
+}
+
+TEST_CASE("The end of a terminal is no warning (regression 41)") {
+    Monitor m;
+    SystemLog syslog(m.dir / "dev");
+    m.env("TMPDIR", m.sockets).add({"-t", "--syslog", "--log-level", "warning"});
+    m.script({"console", "container-tty echo out; exit 3", "pidfile", "exit 0"});
+    m.run();
+    CHECK(m.exit_file() == "3");
+    m.end();
+    CHECK(m.log_briefs() == Lines{"stdout F out\r"});
+    CHECK(syslog.drain() == "");
+}
+
+TEST_CASE("A container that has closed its stdin is one message at most, however much comes "
+          "(regression 2)") {
+    Monitor m;
+    SystemLog syslog(m.dir / "dev");
+    m.add({"-i", "--syslog", "--log-level", "warning"}).gate("end");
+    m.shell("exec 0<&-; echo closed; : <end; exit 6");
+    m.run();
+    m.wait_log("closed");
+    auto client = m.attach();
+    for (int n = 0; n < 100; ++n) {
+        client.send("x");
+    }
+    ::usleep(100'000);
+    m.open_gate("end");
+    CHECK(m.exit_file() == "6");
+    m.end();
+    CHECK(std::ranges::count(syslog.drain(), '\n') <= 1);
 }

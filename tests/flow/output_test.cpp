@@ -355,6 +355,16 @@ TEST_CASE("Several drivers work at once, and of several files the last is used (
     CHECK(try_read_file(m.dir / "first.log").value_or("") == "");
 }
 
+TEST_CASE("A label with more than one = is refused with conmon's words (regression 58)") {
+    Monitor m;
+    m.set("-l", "journald").add({"--log-label", "A=b=c"}).shell("exit 0");
+    m.start();
+    CHECK(m.first_exit() == exited(1));
+    CHECK(m.errors() == "[conmon:e]: Container labels must be in format LABEL=VALUE "
+                        "(none or more than one '=' present in 'A=b=c')\n");
+    CHECK(m.sync.rest().empty());
+}
+
 TEST_CASE("A missing journal does not disturb the k8s-file log") {
     Monitor m;
     m.add({"-l", "journald:", "--log-tag", "tag"}).shell("echo here; exit 3");

@@ -5,6 +5,7 @@
 #include "support/mounts.h"
 
 #include <csignal>
+#include <sstream>
 
 #include <fcntl.h>
 #include <sys/inotify.h>
@@ -39,6 +40,41 @@ void check_consecutive(const std::vector<int>& numbers) {
         REQUIRE(numbers[n] == numbers[n - 1] + 1);
     }
 }
+
+// A program that runs the monitor under strace, which notes the calls by which a file gets its name
+// or comes to the disk, as the last part of a line each. It is called conmon.
+class Traced {
+  public:
+    // `more` are words for strace.
+    explicit Traced(const std::string& more = "") {
+        write_file(
+            program(),
+            "#!/bin/sh\nexec strace -D -f -qq " + more + " -o " + dir_ / "trace" +
+                " -e trace=fsync,fdatasync,syncfs,sync,sync_file_range,msync,rename,renameat,"
+                "renameat2 " +
+                program_under_test() + " \"$@\"\n",
+            0755);
+    }
+    std::string program() const { return dir_ / "conmon"; }
+    // "sync" or "named PATH" for each call so far, in order.
+    Lines calls() const {
+        Lines calls;
+        std::istringstream lines(try_read_file(dir_ / "trace").value_or(""));
+        for (std::string line; std::getline(lines, line);) {
+            if (line.find("rename") != std::string::npos) {
+                const size_t last = line.rfind('"');
+                const size_t first = line.rfind('"', last - 1);
+                calls.push_back("named " + line.substr(first + 1, last - first - 1));
+            } else if (line.find("sync(") != std::string::npos) {
+                calls.push_back("sync");
+            }
+        }
+        return calls;
+    }
+
+  private:
+    TempDir dir_;
+};
 
 bool reopened(const std::string& path, ino_t before) {
     return eventually([&] {
@@ -285,6 +321,55 @@ TEST_CASE("The option --log-rotate goes on although .new exists or the log was r
         CHECK(fs::file_size(m.log) <= 9000);
         CHECK(numbers_in(m.log).back() == 3000);
     }
+}
+
+TEST_CASE("The log comes to the disk once, after the exit files, or with --no-sync-log never "
+          "(regression 50)") {
+    for (const bool sync_log : {true, false}) {
+        const Traced traced;
+        Monitor m(Monitor::Setup{.program = traced.program()});
+        m.add({"--log-rotate", "--log-max-files", "2", "--log-size-max", "9000"});
+        if (!sync_log) {
+            m.add({"--no-sync-log"});
+        }
+        m.gate("end").shell(numbered(3000) + "; : <end; exit 3");
+        m.run();
+        m.wait_log("line 0003000");
+        const ino_t before = inode_of(m.log);
+        m.control("2 0 0\n");
+        CHECK(reopened(m.log, before));
+        m.open_gate("end");
+        CHECK(m.exit_file() == "3");
+        m.end();
+        const auto last_named = "named " + m.exits + "/" + m.id;
+        Lines calls;
+        CHECK(eventually([&] {
+            calls = traced.calls();
+            return std::ranges::contains(calls, last_named);
+        }));
+        // It has rotated, and that was seen.
+        CHECK(std::ranges::count(calls, "named " + fs::path(m.log).filename().string()) > 10);
+        const auto named_at = std::ranges::find(calls, last_named);
+        CHECK(std::count(calls.begin(), named_at, "sync") == 0);
+        CHECK(std::count(named_at, calls.end(), "sync") == (sync_log ? 1 : 0));
+    }
+}
+
+TEST_CASE("A disk that takes its time delays neither the container nor the exit files "
+          "(regression 50)") {
+    const Traced traced("-e inject=fsync,fdatasync,syncfs,sync,sync_file_range,msync:"
+                        "delay_enter=4000000");
+    Monitor m(Monitor::Setup{.program = traced.program()});
+    m.add({"--log-rotate", "--log-max-files", "2", "--log-size-max", "9000"});
+    m.gate("go").shell(": <go; " + numbered(3000) + "; exit 3");
+    m.run();
+    const auto start = std::chrono::steady_clock::now();
+    m.open_gate("go");
+    CHECK(m.exit_file() == "3");
+    CHECK(std::chrono::steady_clock::now() - start < seconds(3));
+    CHECK(m.end(Deadline(seconds(20))) == exited(3));
+    // The disk has been waited for.
+    CHECK(std::chrono::steady_clock::now() - start >= seconds(4));
 }
 
 TEST_CASE("A fifo without a reader as log delays neither the start nor the end (regression 12)") {

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <functional>
 #include <regex>
+#include <sstream>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -358,4 +359,46 @@ TEST_CASE("Side by side: one attached client sees the same packets") {
     };
     CHECK(packets(program_under_test()) == packets(reference_program()));
     CHECK(packets(program_under_test()) == Lines{"2out", "3err", "end"});
+}
+
+TEST_CASE("Side by side: a flood of short lines costs less CPU than with conmon, and few system "
+          "calls (regression 62)") {
+    struct Cost {
+        double seconds = 0;
+        double calls_per_mb = 0;
+    };
+    const auto cost_of = [](const std::string& program) {
+        Monitor m(Monitor::Setup{.program = program});
+        m.gate("go").gate("end").shell(": <go; yes y | head -c 8000000; echo >done; : <end");
+        m.run();
+        const std::string proc = "/proc/" + std::to_string(m.process().pid());
+        const auto seconds_used = [&] { return std::stod(read_file(proc + "/schedstat")) / 1e9; };
+        // Calls that read and calls that write, attach clients' not counted.
+        const auto calls = [&] {
+            std::istringstream lines(read_file(proc + "/io"));
+            double sum = 0;
+            for (std::string line; std::getline(lines, line);) {
+                if (line.starts_with("syscr: ") || line.starts_with("syscw: ")) {
+                    sum += std::stod(line.substr(7));
+                }
+            }
+            return sum;
+        };
+        const Cost before{.seconds = seconds_used(), .calls_per_mb = calls()};
+        m.open_gate("go");
+        wait_file(m.bundle + "/done", Deadline(seconds(30)));
+        // Each line is a record of 47 bytes.
+        REQUIRE(eventually([&] { return fs::file_size(m.log) == 4'000'000 * 47; }));
+        const Cost cost{.seconds = seconds_used() - before.seconds,
+                        .calls_per_mb = (calls() - before.calls_per_mb) / 8};
+        m.open_gate("end");
+        CHECK(m.exit_file() == "0");
+        return cost;
+    };
+    const Cost ours = cost_of(program_under_test());
+    const Cost conmons = cost_of(reference_program());
+    INFO("CPU seconds " << ours.seconds << " and " << conmons.seconds << ", system calls per MB "
+                        << ours.calls_per_mb << " and " << conmons.calls_per_mb);
+    CHECK(ours.seconds < conmons.seconds);
+    CHECK(ours.calls_per_mb < 400);
 }

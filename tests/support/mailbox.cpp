@@ -18,7 +18,7 @@ namespace support {
 
 namespace {
 
-constexpr std::array dev_nodes = {"null", "zero", "full", "tty", "ptmx", "urandom"};
+constexpr std::array dev_nodes = {"null", "zero", "full", "tty", "urandom"};
 
 void bind_over(const std::string& from, const std::string& to) {
     if (::mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) != 0) {
@@ -64,6 +64,7 @@ const std::string& SystemLog::furnish(const std::string& directory) {
     }
     fs::create_directory(directory + "/pts");
     bind_over("/dev/pts", directory + "/pts");
+    fs::create_symlink("pts/ptmx", directory + "/ptmx");
     fs::create_symlink("/proc/self/fd", directory + "/fd");
     return directory;
 }
