@@ -47,6 +47,7 @@ using ::fstat;
 using ::fstatat;
 using ::fsync;
 using ::ftruncate;
+using ::getpagesize;
 using ::getpgid;
 using ::getpid;
 using ::getrandom;

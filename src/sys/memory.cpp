@@ -14,9 +14,6 @@ namespace sys {
 
 namespace {
 
-// The smallest page size that Linux uses; a larger one only makes madvise refuse an odd range.
-constexpr uintptr_t page_size = 4096;
-
 // As much of the stack as could have been used below here, and not so much as to meet another
 // mapping.
 constexpr uintptr_t stack_depth_max = 128 * 1024;
@@ -24,12 +21,18 @@ constexpr uintptr_t stack_depth_max = 128 * 1024;
 // What the calls from here on use of it themselves.
 constexpr uintptr_t frames_below = 512;
 
+// The kernel's pages, which are not 4 kB everywhere: it would round a range up to whole ones, and
+// take what lies behind it too.
+uintptr_t page_size() {
+    return static_cast<uintptr_t>(sys::getpagesize());
+}
+
 uintptr_t page_below(uintptr_t address) {
-    return address & ~(page_size - 1);
+    return address & ~(page_size() - 1);
 }
 
 uintptr_t page_above(uintptr_t address) {
-    return page_below(address + page_size - 1);
+    return page_below(address + page_size() - 1);
 }
 
 void advise(uintptr_t begin, uintptr_t end, int advice) {

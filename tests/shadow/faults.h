@@ -19,7 +19,8 @@ namespace shadow {
 // What a call does instead of what was asked of it.
 struct Instead {
     int error = 0;             // not 0: nothing is done, and the call fails with this errno
-    size_t at_most = SIZE_MAX; // what read, write, pread, pwrite, writev and getrandom move at most
+    size_t at_most = SIZE_MAX; // what read, write, pread, pwrite, writev and getrandom move at
+                               // most; what getpagesize says
 };
 
 // One call as it was made: the `nth` of its name since the Faults object was made, from 1.

@@ -131,6 +131,12 @@ inline ssize_t writev(int fd, const iovec* parts, int count) {
     return ::writev(fd, shorter.data(), kept);
 }
 
+// It cannot fail; `at_most` is what it says.
+inline int getpagesize() {
+    const shadow::Instead instead = shadow::ask("getpagesize");
+    return instead.at_most == SIZE_MAX ? ::getpagesize() : static_cast<int>(instead.at_most);
+}
+
 template <typename... Arguments> void* mmap(void* at, size_t size, Arguments... arguments) {
     const shadow::Instead instead = shadow::ask("mmap");
     if (instead.error != 0) {

@@ -39,6 +39,29 @@ TEST_CASE("whole pages are given back and read as zero, parts of pages keep thei
     ::munmap(mapped, size);
 }
 
+TEST_CASE("with large pages nothing is given back that shares a page with what is kept") {
+    constexpr size_t large = 65536;
+    const Faults faults([](const shadow::Call& call) {
+        return call.name == "getpagesize" ? shadow::Instead{.at_most = large} : shadow::Instead{};
+    });
+    void* const mapped =
+        ::mmap(nullptr, 4 * large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(mapped != MAP_FAILED);
+    const size_t misplaced = reinterpret_cast<uintptr_t>(mapped) % large;
+    const base::MutableBytes bytes{static_cast<std::byte*>(mapped) + (large - misplaced) % large,
+                                   3 * large};
+    const auto is_kept = [](std::byte byte) { return byte == std::byte{7}; };
+    std::fill(bytes.begin(), bytes.end(), std::byte{7});
+    sys::release_pages(bytes.first(4096));
+    sys::release_pages(bytes.subspan(4096, 2 * large - 4096 - 1));
+    CHECK(std::all_of(bytes.begin(), bytes.end(), is_kept));
+    sys::release_pages(bytes.subspan(4096, 2 * large));
+    CHECK(std::all_of(bytes.begin(), bytes.begin() + large, is_kept));
+    CHECK(std::none_of(bytes.begin() + large, bytes.begin() + 2 * large, is_kept));
+    CHECK(std::all_of(bytes.begin() + 2 * large, bytes.end(), is_kept));
+    ::munmap(mapped, 4 * large);
+}
+
 TEST_CASE("giving memory back may be refused without harm") {
     const Faults faults([](const shadow::Call&) { return shadow::Instead{.error = EINVAL}; });
     std::array<std::byte, 3 * 4096> bytes{};
