@@ -88,7 +88,7 @@ Result<void> K8sFile::open() {
 void K8sFile::mend_end() {
     std::array<char, K8sHead::size> bytes;
     const Result<Fd> file = open_file(O_RDONLY); // the one that we write cannot be read
-    const size_t count = std::min<uint64_t>(bytes.size(), base_size_);
+    const auto count = static_cast<size_t>(std::min<uint64_t>(bytes.size(), base_size_));
     if (!file ||
         sys::pread(file->number(), bytes.data(), count, static_cast<off_t>(base_size_ - count)) !=
             static_cast<ssize_t>(count)) {

@@ -102,11 +102,11 @@ inline long getcwd(char* buffer, size_t size) {
 // Its clock_gettime goes through the vDSO, whose page would then count as ours; we read the clock
 // twice a turn, for which a system call is cheap enough. 32-bit kernels have other numbers for it.
 inline int clock_gettime(clockid_t clock, timespec* now) {
-    if constexpr (sizeof(long) == 8) {
-        return static_cast<int>(::syscall(SYS_clock_gettime, clock, now));
-    } else {
-        return ::clock_gettime(clock, now);
-    }
+#if __SIZEOF_LONG__ == 8
+    return static_cast<int>(::syscall(SYS_clock_gettime, clock, now));
+#else
+    return ::clock_gettime(clock, now);
+#endif
 }
 
 // Its fork takes locks and runs handlers for threads that we do not have.
