@@ -2,6 +2,7 @@
 // rotated, renamed and reopened, and the monitor killed, all at the same time. No line is lost,
 // none doubled, the order is kept, and each record is whole.
 
+#include "support/load.h"
 #include "support/monitor.h"
 #include "support/rounds.h"
 
@@ -10,7 +11,6 @@
 #include <random>
 
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -20,31 +20,6 @@ using namespace support;
 namespace {
 
 constexpr int lines_wanted = 300'000;
-
-// Processes that keep the processors busy.
-class Load {
-  public:
-    Load() {
-        for (int n = 0; n < 3; ++n) {
-            const pid_t pid = ::fork();
-            if (pid == 0) {
-                while (true) {
-                }
-            }
-            spinners_.emplace_back(pid);
-        }
-    }
-    ~Load() {
-        // The last Monitor that is destroyed may have reaped them already.
-        for (const auto& spinner : spinners_) {
-            spinner.kill(SIGKILL);
-            ::waitpid(spinner.pid(), nullptr, 0);
-        }
-    }
-
-  private:
-    std::vector<Process> spinners_;
-};
 
 std::string numbered(int first, int last) {
     std::string lines;
@@ -238,7 +213,7 @@ TEST_CASE(
     Monitor m;
     write_file(m.bundle + "/data", data);
     // Before everybody else, since a writer that pauses within a line is to have it cut.
-    m.shell("exec chrt -f 1 cat data");
+    m.shell("chrt -f 1 true && exec chrt -f 1 cat data; exec cat data");
     m.run();
     CHECK(wait_file(m.exits + "/" + m.id, Deadline(seconds(60))) == "0");
     const auto records = m.records();
