@@ -133,7 +133,9 @@ void Monitor::end_turn(Instant now) {
     }
     output_.expire(now);
     clients_.expire(now);
-    notify_relay_.expire(now);
+    if (notify_relay_.deadline() <= now) {
+        notify_relay_.expire(now); // not resident: called in vain it would bring 13 pages in
+    }
     if (recorder_.deadline() <= now || log_retry_at_ <= now) {
         recorder_.expire(now);
     }
