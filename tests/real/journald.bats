@@ -181,6 +181,13 @@ expect_entries() {
     expect sender "$(entries _PID | sort -u)" "[\"$(<"$bundle/conmon.pid")\"]"
 }
 
+@test "a program that is linked with no shared library writes to the journal (regression 33)" {
+    run readelf -lW "$monitor"
+    [[ "$output" == *LOAD* && "$output" != *INTERP* ]]
+    contain 'echo out'
+    expect_entries 1 MESSAGE -- '["out\n"]'
+}
+
 @test "without a tag the name identifies the entry (regression 57)" {
     contain 'echo out'
     expect_entries 1 CONTAINER_TAG SYSLOG_IDENTIFIER -- '[null, "a-name"]'
