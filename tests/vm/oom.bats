@@ -122,3 +122,84 @@ written_at() {
     [ ! -e "$work/persist/oom" ]
     [ ! -e "$work/oom" ]
 }
+
+@test "hierarchies of cgroup v1 before the line of v2 do not hide lack of memory, and nothing is said (regression 40)" {
+    v1=/run/mote-v1
+    mkdir -p "$v1"
+    mount -t cgroup -o net_cls none "$v1" || mount -t cgroup -o none,name=motetest none "$v1"
+    [[ "$(head -n 1 /proc/self/cgroup)" == 1:*:/ ]]
+    start_direct oom-among-v1 system.slice 16777216 'exec tail /dev/zero'
+    eventually test -s "$work/exits/oom-among-v1"
+    await_end "$(<"$work/conmon.pid")"
+    umount "$v1"
+    expect 'exit file' "$(cat "$work/exits/oom-among-v1")" 137
+    test -e "$work/persist/oom"
+    test -e "$work/oom"
+    expect 'what was said' "$(journalctl --no-pager -o cat -t conmon | grep 'conmon oom-among-v1 ' | grep -v '<ninfo>')" ''
+}
+
+# The kernel of cgroup v2 tells nothing of a group that has gone, so whoever removes it in the same moment
+# can win: 6 and 17 of 100 times in two runs here. It must stay the exception.
+@test "most containers whose cgroup is removed in the moment of the kill leave their oom files (regression 63)" {
+    work=$BATS_TEST_TMPDIR
+    # A runtime that only makes a process in the group that GROUP names, which waits at the gate.
+    cat >"$work/runtime" <<'RUNTIME'
+#!/bin/sh
+while [ $# -gt 0 ]; do
+    [ "$1" != --pid-file ] || pidfile=$2
+    shift
+done
+echo $$ >"$GROUP/cgroup.procs"
+setsid sh -c ': <"$GATE"; exec tail /dev/zero' &
+printf %s $! >"$pidfile"
+RUNTIME
+    chmod +x "$work/runtime"
+    cat >"$work/race.py" <<'RACE'
+import ctypes, os, subprocess, sys, time
+work, runs = sys.argv[1], int(sys.argv[2])
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # the reaper of monitors
+missed = []
+for n in range(runs):
+    bundle, group = f"{work}/{n}", f"/sys/fs/cgroup/mote-race-{n}"
+    for directory in ("exits", "persist"):
+        os.makedirs(f"{bundle}/{directory}")
+    os.mkfifo(f"{bundle}/gate")
+    os.mkdir(group)
+    for name, value in (("memory.max", "8M"), ("memory.swap.max", "0")):
+        if os.path.exists(f"{group}/{name}"):
+            open(f"{group}/{name}", "w").write(value)
+    subprocess.run(
+        ["conmon", "--api-version", "1", "-c", f"race{n}", "-u", f"race{n}", "-n", "race", "-r",
+         f"{work}/runtime", "-b", bundle, "-p", f"{bundle}/pidfile", "-P", f"{bundle}/conmon.pid",
+         "--exit-dir", f"{bundle}/exits", "--persist-dir", f"{bundle}/persist", "--full-attach",
+         "-l", f"k8s-file:{bundle}/log"],
+        env={**os.environ, "GROUP": group, "GATE": f"{bundle}/gate"}, check=True,
+        stdin=subprocess.DEVNULL)
+    monitor = int(open(f"{bundle}/conmon.pid").read())
+
+    def watches():
+        try:
+            return any("inotify" in os.readlink(f"/proc/{monitor}/fd/{fd}")
+                       for fd in os.listdir(f"/proc/{monitor}/fd"))
+        except FileNotFoundError:
+            return False  # closed meanwhile
+    while not watches():
+        time.sleep(0.01)
+    open(f"{bundle}/gate", "w").close()
+    while True:
+        try:
+            os.rmdir(group)
+            break
+        except OSError:
+            pass
+    os.waitpid(monitor, 0)
+    assert open(f"{bundle}/exits/race{n}").read() == "137"
+    if not (os.path.exists(f"{bundle}/persist/oom") and os.path.exists(f"{bundle}/oom")):
+        missed.append(n)
+print(f"{len(missed)} of {runs} missed")
+sys.exit(len(missed) > runs / 2)
+RACE
+    run python3 "$work/race.py" "$work" 100
+    echo "# $output" >&3
+    expect status "$status" 0
+}
