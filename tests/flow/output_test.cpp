@@ -6,6 +6,7 @@
 #include "support/monitor.h"
 
 #include <csignal>
+#include <cstdlib>
 #include <ctime>
 #include <random>
 
@@ -288,6 +289,38 @@ TEST_CASE("Stamps are local time with the zone's offset (regression 61)") {
         const auto instant = ::timegm(&parts) - seconds_east;
         CHECK(instant >= before);
         CHECK(instant <= before + 20);
+    }
+}
+
+TEST_CASE("Stamps have the offsets of the system's zone files, of half and quarter hours too "
+          "(regression 61)") {
+    for (const std::string zone : {"America/St_Johns",
+                                   "Asia/Kolkata",
+                                   "Australia/Lord_Howe",
+                                   "Europe/Berlin",
+                                   "Pacific/Chatham"}) {
+        Monitor m;
+        m.env("TZ", zone).shell("echo now");
+        m.run();
+        m.end();
+        // What the C library of this test makes of the zone.
+        ::setenv("TZ", zone.c_str(), 1);
+        ::tzset();
+        const std::time_t now = std::time(nullptr);
+        std::tm parts{};
+        ::localtime_r(&now, &parts);
+        ::unsetenv("TZ");
+        ::tzset();
+        REQUIRE(parts.tm_gmtoff != 0); // the zone is installed
+        const auto minutes = std::abs(parts.tm_gmtoff) / 60;
+        char offset[8];
+        std::snprintf(offset,
+                      sizeof offset,
+                      "%c%02ld:%02ld",
+                      parts.tm_gmtoff < 0 ? '-' : '+',
+                      minutes / 60,
+                      minutes % 60);
+        CHECK(m.records().at(0).stamp.substr(29) == offset);
     }
 }
 
