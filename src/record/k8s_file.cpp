@@ -118,7 +118,10 @@ void K8sFile::record(const K8sHead& head, Tag tag, Bytes content) {
         return;
     }
     if (settings_.size_max > 0 && size() + length > static_cast<uint64_t>(settings_.size_max) &&
-        size() != 0) {
+        size() != 0 && !reopen_refused_) {
+        writer_.flush();
+        // A disk that takes nothing would push all backups out, each by an empty one.
+        reopen_refused_ = base_size_ + writer_.written() == 0;
         reopen();
     }
     if (writer_.put(head.with(tag), content)) {

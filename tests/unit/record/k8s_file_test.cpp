@@ -200,6 +200,25 @@ TEST_CASE("whatever fails in a rotation, every line is in one file, in order") {
     CHECK(tried > 60);
 }
 
+TEST_CASE("a disk that takes nothing costs no backup") {
+    const TempDir directory;
+    const std::string path = directory / "log";
+    Log log(path, {.size_max = 3 * number_record, .backups = 2});
+    REQUIRE(log.file().open());
+    log.count_to(8); // 7 and 8 in the log, 4 to 6 and 1 to 3 behind it
+    {
+        const Faults faults([](const shadow::Call& call) {
+            return Instead{.error = call.name == "write" || call.name == "writev" ? ENOSPC : 0};
+        });
+        log.count_to(20);
+        // The log was not empty and is a backup now; its successor is, and stays.
+        CHECK(all_numbers(path, 3) == counted(4, 8));
+        CHECK(faults.count("renameat") <= 3);
+    }
+    log.count_to(21);
+    CHECK(all_numbers(path, 3) == counted(7, 21));
+}
+
 TEST_CASE("a rotation that fails leaves the log its name") {
     for (int nth = 1; nth <= 3; ++nth) {
         const TempDir directory;
