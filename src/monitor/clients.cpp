@@ -43,8 +43,9 @@ bool Clients::accept_one(Instant now) {
     Result<sys::Fd> accepted = sys::accept_one(listener_.fd());
     if (!accepted) {
         const int code = accepted.error().code;
-        if (code == EMFILE || code == ENFILE || code == ENOMEM || code == ENOBUFS) {
-            // The connection waits in the backlog; asking at once would spin.
+        if (code != EAGAIN && code != EINTR && code != ECONNABORTED) {
+            // The connection waits in the backlog; asking at once would spin. Mostly there are no
+            // more descriptors; a security module may say anything.
             diag_.warning("Cannot accept an attach client now", accepted.error());
             accept_again_at_ = now + accept_retry_ms;
             settle_listener();
