@@ -254,6 +254,9 @@ void Monitor::on_runtime_ended(Instant now) {
     // The terminal may be on its way in this very turn.
     console_.on_listener_ready();
     on_console();
+    if (phase_ != Phase::creating) {
+        return; // the terminal is of no use
+    }
     if (!status->succeeded()) {
         tell_runtime_failure(*status);
         return;
@@ -331,7 +334,9 @@ void Monitor::begin_running(pid_t pid, Instant now) {
     Fd pidfd = container_.take_pidfd();
     if (pidfd.valid()) {
         container_watch_ = Watch{poller_, Source::container, 0, std::move(pidfd)};
-        (void)container_watch_.want(EPOLLIN);
+        if (!container_watch_.want(EPOLLIN)) {
+            container_watch_.close(); // asked for instead, as if there were no such descriptors
+        }
     }
     if (options_.api_version || !options_.exec) {
         // An old caller of exec reads one value, and that is the exit code.
@@ -357,10 +362,20 @@ void Monitor::on_console() {
     }
     // Two descriptors: input and output are watched, and end, apart.
     Fd copy{sys::fcntl(terminal->number(), F_DUPFD_CLOEXEC, 3)};
-    console_.adopt(*terminal);
-    const auto used = output_.use(Stream::standard_output, std::move(*terminal));
-    if (!used || !copy.valid()) {
-        diag_.warning("Failed to use the terminal");
+    Result<void> used{};
+    if (copy.valid()) {
+        console_.adopt(*terminal);
+        used = output_.use(Stream::standard_output, std::move(*terminal));
+    } else {
+        used = base::fail(errno, "duplicate descriptor");
+    }
+    if (!used && used.error().code == EPERM) {
+        diag_.warning("Failed to use the terminal"); // it is none, which conmon bears too
+        return;
+    }
+    if (!used) {
+        // A container whose terminal nobody reads would only stand still.
+        fail("Failed to use the terminal", nullptr, used.error());
         return;
     }
     input_.use(std::move(copy));
