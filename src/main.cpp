@@ -304,9 +304,19 @@ ReportKey report_key(const cli::Options& options) {
     leave(0);
 }
 
-[[gnu::noinline]] void become_monitor(const cli::Options& options, Diag& diag) {
+// Gives what ends when the first process has left our pid, so that nothing is started for a caller
+// who is told that there is no monitor.
+[[gnu::noinline]] Fd become_monitor(const cli::Options& options, Diag& diag) {
     if (options.sync) {
-        return;
+        return {};
+    }
+    sys::Pipe word;
+    if (options.conmon_pidfile != nullptr) {
+        Result<sys::Pipe> pipe = sys::make_pipe(0);
+        if (!pipe) {
+            refuse(diag, "Failed to create a pipe");
+        }
+        word = std::move(*pipe);
     }
     const pid_t pid = sys::fork();
     if (pid < 0) {
@@ -317,6 +327,14 @@ ReportKey report_key(const cli::Options& options) {
     }
     if (pid != 0) {
         leave_monitor(pid, options, diag);
+    }
+    return std::move(word.read_end);
+}
+
+void await_pidfile(Fd end_of_first) {
+    std::byte nothing;
+    while (end_of_first.valid() && sys::read(end_of_first.number(), &nothing, 1) < 0 &&
+           errno == EINTR) {
     }
 }
 
@@ -398,7 +416,7 @@ int main(int argc, char** argv, char** environment) {
     }
 
     // The monitor is born; the first process is done.
-    become_monitor(options, diag);
+    Fd end_of_first = become_monitor(options, diag);
     Parent parent{report_key(options), diag};
     open_sync_pipe(parent, diag);
     Result<sys::Poller> poller = sys::Poller::create();
@@ -426,6 +444,7 @@ int main(int argc, char** argv, char** environment) {
     if (!monitor.prepare(std::move(*signals))) {
         give_up();
     }
+    await_pidfile(std::move(end_of_first));
     parent.announce_sockets();
     if (options.exec_attach && start_pipe.valid()) {
         monitor.wait_for(std::move(start_pipe));
