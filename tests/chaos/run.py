@@ -1,0 +1,860 @@
+#!/usr/bin/env python3
+"""Random lives of containers, and a model that knows what must come of each.
+
+    run.py --runtime FILE [--seconds N] [--seed N] [--jobs N] [--life N,...]
+
+A life is drawn from the seed and its number alone: how the container is started, what it prints at
+what rate, on a terminal or not, how it ends, what is done with its log, and who attaches and reads,
+stalls, types or vanishes when. In some lives the disk is small, the monitor has 64 descriptors or a
+megabyte of memory, is stopped for a while, gets signals, or a flood on its ctl fifo. Afterwards every
+log line, packet, message, exit code and file is checked against the model, and that nothing is left:
+no process, descriptor, file or socket.
+
+A life that goes wrong is printed with the command that lives it again. What is drawn is the same then;
+how it interleaves is up to the machine. MOTE_CONMON names the monitor. Needs root for a mount
+namespace; clock jumps are not tried, since a time namespace cannot be moved once it is entered.
+"""
+
+import argparse
+import collections
+import errno
+import json
+import os
+import random
+import resource
+import select
+import shutil
+import signal
+import sys
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
+import engine  # pylint: disable=wrong-import-position
+from engine import Wrong, read_bytes, until  # pylint: disable=wrong-import-position
+
+# What has not happened after so long never will. The machine may be busy.
+DEADLINE_S = 30.0
+
+MEMORY_CGROUP = "/sys/fs/cgroup/memory"
+MEMORY_LIMIT = 1 << 20
+
+# Idle clients that a monitor is left alone with when it has few descriptors.
+CROWD = 70
+
+# CPU that a monitor may use while nothing happens.
+IDLE_S = 0.15
+IDLE_TICKS = 1
+
+STDOUT, STDERR = 2, 3
+STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
+
+
+class Draw(random.Random):
+    """The choices of one life."""
+
+    def happens(self, percent):
+        return self.random() * 100 < percent
+
+    def text(self, size):
+        """About so many bytes, in lines of one kind."""
+        kind = self.choice(["short", "medium", "long", "huge", "empty", "binary"])
+        lines, length = [], 0
+        while length < size:
+            if kind == "short":
+                line = b"%d" % self.randrange(10 ** self.randrange(1, 8))
+            elif kind == "medium":
+                line = bytes(self.choices(b"abcdefghij klmnop", k=self.randrange(40, 200)))
+            elif kind == "long":
+                line = b"%d:" % self.randrange(1000) + b"L" * self.randrange(1000, 9000)
+            elif kind == "huge":
+                line = b"%d:" % self.randrange(1000) + b"H" * self.randrange(9000, 60000)
+            elif kind == "empty":
+                line = b"" if self.happens(80) else b"x"
+            else:
+                line = self.randbytes(self.randrange(1, 300))
+            lines.append(line)
+            length += len(line) + 1
+        text = b"\n".join(lines)
+        return text if self.happens(15) else text + b"\n"
+
+
+class Client:
+    """One attach client, its habits, and what it is owed: all of the output, or what comes from now."""
+
+    def __init__(self, life, kind, typed=()):
+        self.kind = kind              # reader, slow, staller, vanisher, typist, idler
+        self.sees_all = not life.is_open
+        self.packets = engine.Packets(life.start.bundle)
+        self.packets.socket.setblocking(False)
+        self.to_type = list(typed)
+        self.reads = kind in ("reader", "slow", "typist", "vanisher")
+        self.read_again_at = 0.0
+        self.closed = False
+
+    def wants_to_read(self, now):
+        return not self.closed and not self.packets.ended and self.reads and \
+            now >= self.read_again_at
+
+    def wants_to_type(self):
+        return not self.closed and not self.packets.ended and bool(self.to_type)
+
+    def type(self):
+        try:
+            self.packets.socket.send(self.to_type[0])
+        except BlockingIOError:
+            return
+        except OSError:
+            self.to_type = []
+            return
+        self.to_type.pop(0)
+
+    def close(self):
+        if not self.closed:
+            self.closed = True
+            self.packets.close()
+
+
+class Life:
+    """One container from start to end."""
+
+    def __init__(self, tools, seed, number):
+        self.number = number
+        self.tools = tools
+        self.draw = Draw(f"{seed}/{number}")
+        self.start = engine.Start(tools.monitor, tools.runtime, cid=f"{number:012x}" + "c" * 52)
+        self.clients = []
+        self.events = []          # (when after the opening, what)
+        self.expected = {STDOUT: b"", STDERR: b""}
+        self.typed = b""
+        self.is_open = False      # the container prints, or may
+        self.is_cut = False       # the log has been replaced: its beginning may be missing
+        self.disk = self.group = None
+        self.renamed = []
+        self.values = []
+        self.pid = 0
+        self.status = None
+        self.note = []
+        self.choose()
+
+    # ----------------------------------------------------------------------------- what is drawn
+
+    def choose(self):
+        draw, start = self.draw, self.start
+        self.mode = draw.choices(["create", "exec", "sync", "fails", "early", "timeout"],
+                                 [60, 15, 10, 5, 7, 3])[0]
+        self.tty = self.mode in ("create", "exec") and draw.happens(20)
+        self.has_stdin = self.mode in ("create", "exec") and draw.happens(45)
+        self.code, self.dies = draw.choice([
+            (0, "exit 0"), (1, "exit 1"), (7, "exit 7"), (255, "exit 255"), (126, "exit 126"),
+            (137, "kill -9 $$"), (134, "kill -6 $$"), (141, "kill -13 $$")])
+        self.note += [self.mode, "tty" if self.tty else "", "-i" if self.has_stdin else ""]
+        self.has_exit_command = draw.happens(50)
+        self.stall_ms = 200 if draw.happens(8) else 0
+        self.few_descriptors = self.mode == "create" and draw.happens(6)
+        self.little_memory = self.mode == "create" and self.tools.has_memory_cgroup and \
+            draw.happens(6)
+        if draw.happens(30):
+            start.has_start_pipe = True
+        if draw.happens(30):
+            start.words += ["--log-level", draw.choice(["debug", "error", "trace"])]
+        if draw.happens(20):
+            start.words += ["--no-sync-log"]
+        if draw.happens(40):
+            del start.options["--full-attach"]
+        if self.stall_ms:
+            start.environment["MOTE_ATTACH_STALL_MS"] = str(self.stall_ms)
+        self.choose_log()
+        self.choose_container()
+        if self.mode not in ("fails", "early", "timeout"):
+            self.choose_company()
+        self.events.sort(key=lambda event: event[0])
+
+    def choose_log(self):
+        draw, start = self.draw, self.start
+        self.log = draw.choices(["plain", "none", "renamed", "limited", "rotated", "global", "full"],
+                                [35, 8, 15, 12, 12, 6, 12])[0]
+        if self.little_memory:
+            # cgroup v1 kills for pages of a log that are on their way to the disk, whoever has them.
+            self.log = draw.choice(["none", "limited", "global"])
+        self.note.append(self.log)
+        if self.log == "none":
+            start.options["-l"] = "none"
+        elif self.log == "limited":
+            sizes = [9000] if self.little_memory else [9000, 30_000, 200_000]
+            start.options["--log-size-max"] = str(draw.choice(sizes))
+        elif self.log == "rotated":
+            start.options["--log-size-max"] = str(draw.choice([9000, 30000, 200_000]))
+            self.backups = draw.choice([1, 3, 20])
+            start.words += ["--log-rotate", "--log-max-files", str(self.backups)]
+        elif self.log == "global":
+            start.options["--log-global-size-max"] = str(draw.choice(
+                [100, 20_000] if self.little_memory else [100, 20_000, 300_000]))
+        elif self.log == "full":
+            self.disk = start.path("disk")
+            os.mkdir(self.disk)
+            engine.mount_tmpfs(self.disk, f"size={draw.choice([16, 64, 256])}k")
+            start.log = f"{self.disk}/ctr.log"
+            start.options["-l"] = f"k8s-file:{start.log}"
+        if draw.happens(10):
+            start.environment["MOTE_LOG_RECORD_MAX"] = str(draw.choice([256, 1000, 65536]))
+
+    def choose_container(self):
+        """Its script, and what it prints."""
+        draw, start = self.draw, self.start
+        words = []
+        if self.mode == "sync":
+            for option in ("--api-version", "-b", "-u", "--full-attach", "--socket-dir-path",
+                           "--conmon-pidfile"):
+                start.options.pop(option, None)
+            start.words += ["--sync"]
+        if self.mode in ("exec", "sync"):
+            start.exec()
+        if self.has_stdin:
+            start.words += ["-i"]
+            packets = [draw.randbytes(draw.choice([1, 10, 1000, 8192, 32768]))
+                       for _ in range(draw.randrange(1, 12))]
+            if self.tty:
+                # A terminal in raw mode still takes a few kilobytes at a time only.
+                packets = [draw.randbytes(draw.randrange(1, 500)) for _ in packets]
+            self.packets = packets
+            self.typed = b"".join(packets)
+            # Without this, any client that leaves ends the container's input, as with conmon.
+            self.stays_open = self.tty or draw.happens(50)
+            if self.stays_open:
+                start.words += ["--leave-stdin-open"]
+            taker = f"head -c {len(self.typed)}" if self.stays_open else "cat"
+            words.append(f"{{ {taker} <&3 >received & taker=$!; }}")
+        words.append(": <go" if self.mode not in ("early", "timeout") else ":")
+        for number in range(draw.choice([0, 1, 1, 2, 3, 6])):
+            stream = draw.choice([STDOUT, STDOUT, STDERR])
+            size = draw.choice([10, 500, 4000, 30_000, 70_000, 300_000, 1_500_000])
+            text = draw.text(min(size, 40_000) if self.mode == "early" else size)
+            with open(f"{start.bundle}/c{number}", "wb") as file:
+                file.write(text)
+            words.append(f"cat c{number}" + (" >&2" if stream == STDERR else ""))
+            if draw.happens(40):
+                words.append(f"sleep 0.0{draw.randrange(1, 10)}")
+            if self.tty:
+                self.expected[STDOUT] += text.replace(b"\n", b"\r\n")
+            else:
+                self.expected[stream] += text
+        if self.has_stdin:
+            words.append("wait $taker")
+        if self.mode == "timeout":
+            words.append("sleep 60")
+            start.words += ["-T", "1"]
+            self.code = -1
+        self.waits = self.mode in ("create", "exec") and draw.happens(60)
+        if self.waits:
+            words.append(": >written; : <end")
+            start.gate("end")
+        start.gate("go")
+        container = "exec 3<&0; " + "; ".join(words + [self.dies])
+        if self.tty:
+            start.environment["TMPDIR"] = start.directory
+            start.words += ["-t"]
+            start.script("console", "container-tty stty raw -echo opost onlcr; " + container,
+                         "pidfile", "exit 0")
+        elif self.mode == "fails":
+            self.words = draw.choice(["no such image\\n", "", "x" * 3000])
+            start.script("container " + container, f"stderr {self.words}" if self.words else "",
+                         f"exit {draw.randrange(1, 100)}")
+        elif self.mode == "early":
+            start.script("container " + container, "wait-container", "pidfile", "exit 0")
+        else:
+            start.script("container " + container, "pidfile", "exit 0")
+        if self.has_exit_command:
+            start.exit_command("mark ran")
+
+    def choose_company(self):
+        """Who attaches when, and what else happens to the monitor."""
+        draw = self.draw
+        has_sockets = self.mode != "sync"
+        count = draw.choice([0, 0, 1, 1, 2, 4]) if has_sockets else 0
+        for _ in range(count):
+            kind = draw.choice(["reader", "reader", "slow", "staller", "vanisher"])
+            if kind == "vanisher" and self.has_stdin and not self.stays_open:
+                kind = "reader"
+            when = -1.0 if draw.happens(60) else draw.uniform(0.0, 0.4)
+            self.at(when, lambda kind=kind: self.attach(kind))
+        if self.has_stdin:
+            self.at(-1.0 if draw.happens(50) else draw.uniform(0.0, 0.3),
+                    lambda: self.attach("typist", self.packets))
+        if self.few_descriptors and not self.has_stdin:
+            self.at(draw.uniform(0.0, 0.2), self.attach_crowd)
+            self.note.append("64-fds")
+        if self.little_memory:
+            self.note.append("1-MB")
+        if draw.happens(15):
+            pause = draw.uniform(0.05, 0.4)
+            when = draw.uniform(0.0, 0.3)
+            self.at(when, lambda: self.signal(signal.SIGSTOP))
+            self.at(when + pause, lambda: self.signal(signal.SIGCONT))
+            self.note.append("stopped")
+        for _ in range(draw.choice([0, 0, 0, 5])):
+            number = draw.choice([signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE,
+                                  signal.SIGCHLD, signal.SIGWINCH])
+            self.at(draw.uniform(0.0, 0.4), lambda number=number: self.signal(number))
+        if has_sockets and draw.happens(30):
+            lines = "".join(draw.choice([
+                f"1 {draw.randrange(1200)} {draw.randrange(1200)}\n", "1 24 80\n", "9 0 0\n", "\n",
+                "nonsense\n", "x" * 300 + "\n"]) for _ in range(draw.choice([1, 30, 2000])))
+            for _ in range(draw.choice([1, 5])):
+                self.at(draw.uniform(0.0, 0.3), lambda: self.flood(lines.encode()))
+            self.note.append("flood")
+        if self.log == "renamed":
+            for _ in range(draw.randrange(1, 6)):
+                by_signal = draw.happens(40) or not has_sockets
+                self.at(draw.uniform(0.0, 0.4), lambda by=by_signal: self.rename_log(by))
+
+    def at(self, when, what):
+        self.events.append((when, what))
+
+    # ------------------------------------------------------------------------------ what is done
+
+    def attach(self, kind, typed=()):
+        try:
+            self.clients.append(Client(self, kind, typed))
+        except OSError as error:
+            if error.errno == errno.EAGAIN and self.few_descriptors:
+                return  # nor is there room to wait in, behind the crowd
+            # The socket goes shortly before the monitor does, if that is not stopped.
+            self.signal(signal.SIGCONT)
+            if not until(self.is_over, 5.0):
+                raise Wrong(f"cannot attach: {error}") from error
+            return
+        client = self.clients[-1]
+        if kind == "vanisher":
+            self.later(self.draw.uniform(0.0, 0.3), client.close)
+        elif kind == "staller":
+            def resume():
+                client.reads = True
+            self.later(self.draw.uniform(0.1, 0.8), resume)
+
+    def later(self, seconds, what):
+        self.pending.append((time.monotonic() + seconds, what))
+
+    def attach_crowd(self):
+        """More clients than there are descriptors; they leave together. Who waits is let in then."""
+        for _ in range(CROWD):
+            try:
+                client = Client(self, "idler")
+            except OSError:
+                break
+            client.reads = True
+            self.clients.append(client)
+            self.later(0.3, client.close)
+
+    def signal(self, number):
+        if self.pid and not self.is_over():
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                pass
+
+    def flood(self, lines):
+        for _ in range(20):
+            if not self.start.control(lines[:4000]):
+                return
+
+    def rename_log(self, by_signal):
+        """As the kubelet does it: away with the file, and the word to make a new one. Not before the
+        word given last has been obeyed, or the order of the files is lost."""
+        log = self.start.log
+        if not os.path.exists(log) or self.is_over():
+            return
+        name = f"{log}-{len(self.renamed)}"
+        os.rename(log, name)
+        self.renamed.append(name)
+        if by_signal:
+            self.signal(signal.SIGHUP)
+        else:
+            self.start.control(b"2 0 0\n")
+
+    # ----------------------------------------------------------------------------------- the life
+
+    def is_over(self):
+        """Whether the monitor has ended; takes its status."""
+        self.reap()
+        return self.status is not None
+
+    def reap(self):
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None:
+                return
+            pid, status = os.waitpid(info.si_pid, 0)
+            code = os.waitstatus_to_exitcode(status)
+            if pid == self.start.first.pid:
+                self.start.first.returncode = code
+            if pid == self.pid:
+                self.status = code
+
+    def live(self):
+        start = self.start
+        if self.few_descriptors:
+            start.before_exec = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        start.start()
+        self.pending = []
+        if start.has_start_pipe:
+            start.go()
+        if self.mode == "sync":
+            self.pid = start.first.pid
+        else:
+            if start.first_status(DEADLINE_S) != 0:
+                raise Wrong(f"the first process ended with {start.first.returncode}: "
+                            f"{start.read_errors()[:300]!r}")
+            text = read_bytes(f"{start.bundle}/conmon.pid")
+            self.pid = int(text)
+            line = start.sync.line(DEADLINE_S)
+            if line is None:
+                raise Wrong("nothing on the sync pipe")
+            self.values.append(engine.value_of(line))
+        if self.mode == "fails":
+            if self.values[0][0] != -1:
+                raise Wrong(f"a failing runtime is told as {self.values}")
+        elif self.mode != "sync" and self.values[0][0] <= 0:
+            raise Wrong(f"no container: {self.values}")
+        self.run_events()
+        self.await_end()
+
+    def run_events(self):
+        """The life between the first message and the monitor's end."""
+        if self.mode in ("fails", "early", "timeout"):
+            return
+        early = [what for when, what in self.events if when < 0]
+        late = [event for event in self.events if event[0] >= 0]
+        for what in early:
+            what()
+        if self.few_descriptors or self.little_memory:
+            self.settle()
+        if self.little_memory:
+            self.limit_memory()
+        # Clients that have connected are served from the monitor's next turn on; it must have come
+        # before the container prints.
+        self.settle()
+        base = self.count_fds()
+        self.is_open = True
+        if not self.start.open_gate("go", DEADLINE_S, self.is_over):
+            raise Wrong("the container does not come to its start")
+        opened = time.monotonic()
+        while late or self.pending:
+            now = time.monotonic()
+            if late and late[0][0] <= now - opened:
+                late.pop(0)[1]()
+                continue
+            for each in [each for each in self.pending if each[0] <= now]:
+                self.pending.remove(each)
+                each[1]()
+            self.serve(0.02)
+        end = time.monotonic() + DEADLINE_S
+        if self.waits:
+            while not os.path.exists(f"{self.start.bundle}/written") and not self.is_over():
+                self.serve(0.02)
+                if time.monotonic() > end:
+                    raise Wrong("hang: the container cannot write all that it has")
+            self.check_quiet(base)
+            self.start.open_gate("end", DEADLINE_S, self.is_over)
+
+    def settle(self):
+        """Wait until the monitor sleeps in epoll_wait with nothing to do."""
+        def sleeps():
+            fields = engine.stat_fields(self.pid)
+            return fields is None or fields[1] == "S"
+        for _ in range(3):
+            until(sleeps, 1.0)
+            time.sleep(0.004)
+
+    def limit_memory(self):
+        self.group = f"{MEMORY_CGROUP}/mote-chaos-{os.getpid()}"
+        os.makedirs(self.group, exist_ok=True)
+        for name, value in (("memory.limit_in_bytes", MEMORY_LIMIT), ("cgroup.procs", self.pid)):
+            with open(f"{self.group}/{name}", "w", encoding="ascii") as file:
+                file.write(str(value))
+
+    def count_fds(self):
+        try:
+            return len(os.listdir(f"/proc/{self.pid}/fd"))
+        except OSError:
+            return 0
+
+    def check_quiet(self, base):
+        """All has been written. Once the clients that leave have left, no descriptor is too many, and
+        no CPU is used."""
+        for client in self.clients:
+            if client.kind in ("vanisher", "idler"):
+                client.close()
+        attached = [client for client in self.clients
+                    if not client.closed and not client.packets.ended]
+        late = [client for client in attached if not client.sees_all]
+        most = base + len(late) + 1  # a log that is full is watched by a descriptor more
+
+        def quiet():
+            self.serve(0.01)
+            return self.is_over() or self.count_fds() <= most
+        if not until(quiet, 5.0):
+            names = collections.Counter(os.readlink(f"/proc/{self.pid}/fd/{fd}").split(":")[0]
+                                        for fd in os.listdir(f"/proc/{self.pid}/fd"))
+            raise Wrong(f"descriptors: {self.count_fds()}, at most {most} of them in use: {names}")
+        if self.draw.happens(30):
+            if not until(self.is_idle, 5.0):
+                raise Wrong(f"spin: no {IDLE_S} s of quiet")
+
+    def is_idle(self):
+        """Whether the monitor uses no CPU while nothing happens. (What the container has written may
+        still be on its way to a log.)"""
+        used = engine.ticks(self.pid)
+        end = time.monotonic() + IDLE_S
+        while time.monotonic() < end:
+            self.serve(0.05)
+        return engine.ticks(self.pid) - used <= IDLE_TICKS
+
+    def serve(self, seconds):
+        """Let clients read and type for a moment."""
+        now = time.monotonic()
+        readers = {client.packets.socket: client for client in self.clients
+                   if client.wants_to_read(now)}
+        typists = {client.packets.socket: client for client in self.clients
+                   if client.wants_to_type()}
+        if not readers and not typists:
+            time.sleep(seconds)
+            return
+        can_read, can_type, _ = select.select(list(readers), list(typists), [], seconds)
+        for sock in can_type:
+            typists[sock].type()
+        for sock in can_read:
+            client = readers[sock]
+            for _ in range(16):
+                if not client.packets.receive(0.0):
+                    break
+            if client.kind == "slow":
+                client.read_again_at = now + self.draw.uniform(0.0, 0.02)
+        for client in self.clients:
+            # What has been typed is ended once, where somebody waits for the end.
+            if client.kind == "typist" and not client.to_type and not client.closed and \
+                    not getattr(client, "has_ended_input", False):
+                client.has_ended_input = True
+                if not self.tty:
+                    client.packets.end_input()
+
+    def await_end(self):
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            now = time.monotonic()
+            for each in [each for each in self.pending if each[0] <= now]:
+                self.pending.remove(each)
+                each[1]()
+            self.serve(0.02)
+            if self.is_over() and not self.pending and \
+                    all(client.closed or client.packets.ended for client in self.clients):
+                break
+            if now > end:
+                left = [client.kind for client in self.clients
+                        if not client.closed and not client.packets.ended]
+                raise Wrong(f"hang: the monitor has ended: {self.status}, clients left: {left}")
+        self.values += [engine.value_of(line) for line in self.start.sync.rest(DEADLINE_S)]
+
+    # ----------------------------------------------------------------------------------- the model
+
+    def check(self):
+        start = self.start
+        failed = self.mode == "fails"
+        status = 1 if failed else self.code & 0xff
+        if self.status == -signal.SIGKILL and self.was_killed_for_memory():
+            # Without the right to an oom_score_adj of -1000 a monitor is as good a victim as any.
+            self.note.append("killed-by-the-kernel")
+            return
+        if self.status != status:
+            raise Wrong(f"the monitor ended with {self.status}, not {status}")
+        code = None if failed else b"%d" % self.code
+        for place in (f"{start.persist}/exit", f"{start.exits}/{start.cid}"):
+            if read_bytes(place) != code:
+                raise Wrong(f"{place}: {read_bytes(place)!r}, not {code!r}")
+        self.check_messages()
+        if self.has_exit_command and not os.path.exists(f"{start.bundle}/ran"):
+            raise Wrong("the exit command was not run")
+        if not failed:
+            self.check_log()
+            self.check_clients()
+            if self.typed and read_bytes(f"{start.bundle}/received") != self.typed:
+                got = read_bytes(f"{start.bundle}/received") or b""
+                raise Wrong(f"the container got {len(got)} of {len(self.typed)} bytes of input, "
+                            f"{'as typed' if self.typed.startswith(got) else 'wrong ones'}")
+        self.check_leavings()
+
+    def was_killed_for_memory(self):
+        text = read_bytes(f"{self.group}/memory.oom_control") if self.group else None
+        return text is not None and b"oom_kill 0" not in text and b"oom_kill " in text
+
+    def check_messages(self):
+        told = "command timed out" if self.mode == "timeout" else ""
+        if self.mode == "fails":
+            words = self.words.replace("\\n", "\n")
+            if len(self.values) != 1 or (words and self.values[0][1] != words) or \
+                    not self.values[0][1]:
+                raise Wrong(f"the runtime's words {words!r} are told as {self.values}")
+        elif self.mode == "sync":
+            if self.values != [(self.code, "")]:
+                raise Wrong(f"messages: {self.values}")
+        elif self.mode == "exec":
+            if self.values[1:] != [(self.code, told)]:
+                raise Wrong(f"messages: {self.values}")
+        elif len(self.values) != 1:
+            raise Wrong(f"messages: {self.values}")
+
+    def log_records(self):
+        start = self.start
+        records = []
+        for name in self.renamed:
+            records += engine.parse_k8s(read_bytes(name))
+        if self.log == "full":
+            return engine.parse_k8s(read_bytes(start.log) or b"")
+        return records + start.records()
+
+    def check_log(self):
+        if self.log == "none":
+            if os.path.exists(self.start.log):
+                raise Wrong("there is a log")
+            return
+        records = self.log_records()
+        record_max = int(self.start.environment.get("MOTE_LOG_RECORD_MAX", "16384"))
+        for _, _, content in records:
+            if len(content) > record_max:
+                raise Wrong(f"a record of {len(content)} bytes")
+        for stream, name in STREAMS.items():
+            got, all_of_it = engine.joined(records, name), self.expected[stream]
+            if self.mode == "timeout":
+                good = got in all_of_it
+            elif self.log in ("limited", "rotated"):
+                good = all_of_it.endswith(got)
+            elif self.log == "global":
+                good = all_of_it.startswith(got) or self.may_be_cut(all_of_it, got)
+            elif self.log == "full":
+                good = self.is_part(records, name, all_of_it)
+            else:
+                good = got == all_of_it
+            if not good:
+                at = next((i for i, (one, other) in enumerate(zip(got, all_of_it)) if one != other),
+                          min(len(got), len(all_of_it)))
+                raise Wrong(f"{name} in the log: {len(got)} bytes of {len(all_of_it)}, differing "
+                            f"from {at} on: {got[at - 20:at + 40]!r}, {all_of_it[at - 20:at + 40]!r}")
+
+    @staticmethod
+    def may_be_cut(all_of_it, got):
+        """A last record that ends in the middle of a line counts as a line that was cut."""
+        return got.endswith(b"\n") and all_of_it.startswith(got[:-1])
+
+    @staticmethod
+    def is_part(records, name, all_of_it):
+        """Whether the records are pieces of what was written, in order."""
+        at = 0
+        for stream, tag, content in records:
+            if stream != name:
+                continue
+            found = all_of_it.find(content + (b"\n" if tag == "F" else b""), at)
+            if found < 0:
+                return False
+            at = found + len(content)
+        return True
+
+    def check_clients(self):
+        for client in self.clients:
+            if client.kind == "idler":
+                continue
+            for stream, all_of_it in self.expected.items():
+                got = bytes(client.packets.bytes[stream])
+                leaves = client.kind == "vanisher" or \
+                    self.stall_ms and client.kind in ("staller", "slow")
+                if client.sees_all:
+                    good = all_of_it.startswith(got) if leaves else got == all_of_it
+                else:
+                    good = got in all_of_it if leaves else all_of_it.endswith(got)
+                if self.little_memory and not good:
+                    good = got in all_of_it  # dropped, for lack of memory to send with
+                if not good:
+                    raise Wrong(f"a {client.kind} that sees {'all' if client.sees_all else 'the end'} "
+                                f"of {STREAMS[stream]} got {len(got)} bytes of {len(all_of_it)}")
+
+    def check_leavings(self):
+        start = self.start
+        until(lambda: not self.left_monitors(), 2.0)
+        if self.left_monitors():
+            raise Wrong(f"monitors are left: {self.left_monitors()}")
+        for directory, wanted in ((start.persist, {"exit", "oom"}), (start.exits, {start.cid}),
+                                  (start.sockets, set())):
+            odd = set(os.listdir(directory)) - wanted
+            if odd and not (self.mode == "fails" and directory == start.sockets):
+                raise Wrong(f"left in {directory}: {odd}")
+        odd = [name for name in os.listdir(start.bundle)
+               if name == "attach" and self.mode != "fails" or name.endswith((".new", ".tmp")) or
+               name.startswith("conmon.pid.")]
+        if odd:
+            raise Wrong(f"left in the bundle: {odd}")
+        if self.tty and [name for name in os.listdir(start.directory) if "conmon-term" in name]:
+            raise Wrong("the console socket is left")
+
+    @staticmethod
+    def left_monitors():
+        return [pid for pid in engine.children()
+                if (engine.stat_fields(pid) or ["", ""])[0] == "conmon"
+                and engine.stat_fields(pid)[1] != "Z"]
+
+    def end(self):
+        for client in self.clients:
+            client.close()
+        if self.pid and self.status is None:
+            try:
+                os.kill(self.pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+        engine.reap_all(10.0)
+        if self.group:
+            until(lambda: remove_group(self.group), 2.0)
+        if self.disk:
+            engine.unmount(self.disk)
+        self.start.close()
+
+
+def remove_group(path):
+    try:
+        os.rmdir(path)
+        return True
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+# ----------------------------------------------------------------------------------------- workers
+
+class Tools:
+    def __init__(self, monitor, runtime):
+        self.monitor = monitor
+        self.runtime = runtime
+        self.has_memory_cgroup = os.access(f"{MEMORY_CGROUP}/memory.limit_in_bytes", os.W_OK) or \
+            os.access(f"{MEMORY_CGROUP}/memory.usage_in_bytes", os.R_OK)
+
+
+def live_one(tools, seed, number):
+    """(what went wrong or "", the life's kind, bytes that it printed)"""
+    life = Life(tools, seed, number)
+    wrong = ""
+    try:
+        life.live()
+        life.check()
+    except Wrong as error:
+        wrong = str(error)
+    except Exception:  # pylint: disable=broad-except
+        wrong = traceback.format_exc()
+    if wrong and os.environ.get("CHAOS_KEEP"):
+        shutil.copytree(life.start.directory, f"{os.environ['CHAOS_KEEP']}/{number}",
+                        ignore=lambda directory, names: [
+                            name for name in names
+                            if not os.path.isfile(os.path.join(directory, name)) and
+                            not os.path.isdir(os.path.join(directory, name))])
+    try:
+        life.end()
+    except Wrong as error:
+        wrong = wrong or str(error)
+    note = " ".join(word for word in life.note if word)
+    return wrong, note, sum(map(len, life.expected.values()))
+
+
+def work(tools, seed, numbers, end, out):
+    engine.become_subreaper()
+    engine.leave_mount_namespace()
+    for number in numbers:
+        if time.monotonic() > end:
+            return
+        wrong, note, size = live_one(tools, seed, number)
+        out.write(json.dumps([number, wrong, note, size]) + "\n")
+        out.flush()
+
+
+def start_worker(function):
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_end)
+        status = 1
+        try:
+            with os.fdopen(write_end, "w", encoding="utf-8") as out:
+                function(out)
+            status = 0
+        except BaseException:  # pylint: disable=broad-except
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    os.close(write_end)
+    return pid, read_end
+
+
+def counting(first, step):
+    while True:
+        yield first
+        first += step
+
+
+def gather(workers):
+    """Lines of JSON of all workers, as they come."""
+    buffers = {read_end: b"" for _, read_end in workers}
+    while buffers:
+        for read_end in select.select(list(buffers), [], [])[0]:
+            data = os.read(read_end, 65536)
+            if not data:
+                del buffers[read_end]
+                continue
+            *lines, buffers[read_end] = (buffers[read_end] + data).split(b"\n")
+            yield from map(json.loads, lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runtime", required=True)
+    parser.add_argument("--seconds", type=float, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=4)
+    parser.add_argument("--life", default="")
+    options = parser.parse_args()
+    monitor = os.environ.get("MOTE_CONMON", "")
+    if not os.access(monitor, os.X_OK) or os.path.basename(monitor) != "conmon":
+        raise SystemExit("MOTE_CONMON names no program called conmon")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    tools = Tools(monitor, os.path.abspath(options.runtime))
+    end = time.monotonic() + options.seconds
+    chosen = [int(number) for number in options.life.split(",") if number]
+    print(f"# seed {options.seed}" + (f", lives {chosen}" if chosen else f", {options.seconds:.0f} s"),
+          flush=True)
+    workers = []
+    for number in range(options.jobs):
+        numbers = chosen[number::options.jobs] if chosen else counting(number, options.jobs)
+        workers.append(start_worker(
+            lambda out, numbers=numbers: work(tools, options.seed, numbers,
+                                              float("inf") if chosen else end, out)))
+    lives, total, wrongs, kinds = 0, 0, [], collections.Counter()
+    for number, wrong, note, size in gather(workers):
+        lives += 1
+        total += size
+        kinds.update(note.split())
+        if wrong:
+            wrongs.append(number)
+            print(f"# life {number} ({note}): {wrong.strip()}", flush=True)
+            print(f"#   MOTE_CONMON={monitor} {sys.argv[0]} --runtime {options.runtime} --seed "
+                  f"{options.seed} --life {number}", flush=True)
+    for pid, _ in workers:
+        if os.waitpid(pid, 0)[1] != 0:
+            wrongs.append("a worker has died")
+    print("# " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())))
+    print("1..1")
+    print(f"{'not ' if wrongs or not lives else ''}ok 1 - {lives} random lives with {total >> 20} MiB of "
+          f"output end as the model says (seed {options.seed}, {len(wrongs)} did not)")
+    return 1 if wrongs or not lives else 0
+
+
+sys.exit(main())
