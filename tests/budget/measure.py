@@ -185,7 +185,7 @@ def throughput_lines(found):
 def scale_lines(found):
     """A table of many containers in Markdown."""
     yield ""
-    yield ("| containers | monitor | PSS of all, MB | memory charge, MB | MemAvailable less by, MB "
+    yield ("| containers | monitor | PSS of all, MB | memory charge, MB | MemAvailable less, containers too, MB "
            "| started in, s | CPU in a minute, ms | switches in a minute |")
     yield "|---:|---|---:|---:|---:|---:|---:|---:|"
     for count, programs in found.items():

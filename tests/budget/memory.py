@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import time
@@ -133,42 +134,63 @@ def available_mb():
     return int(re.search(r"MemAvailable:\s+(\d+)", read_text("/proc/meminfo")).group(1)) / 1024
 
 
-def run_many(bench, program, count):
-    """Start `count` monitors as fast as the machine allows; what they need after that, and for doing
-    nothing for a minute."""
-    group, outside = MemoryCgroup("many"), MemoryCgroup("outside")
-    place = os.path.join(bench.work, "many")
-    os.mkdir(place)
+class Many:
+    """`count` monitors with sleeping containers, started as fast as the machine allows."""
 
-    def enter():
-        with open(f"{group.path}/cgroup.procs", "w", encoding="ascii") as procs:
-            procs.write("0")
+    def __init__(self, bench, program, count, group=None, outside=None):
+        def enter():
+            if group:
+                with open(f"{group.path}/cgroup.procs", "w", encoding="ascii") as procs:
+                    procs.write("0")
 
-    charge_before, available_before = group.usage_kb(), available_mb()
-    keeper = subprocess.Popen(
-        [bench.tool("many"), str(count), place, bench.tool("runtime"), program], preexec_fn=enter,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={"BUDGET_CGROUP": f"{outside.path}/cgroup.procs"})
-    try:
-        words = keeper.stdout.readline().split()
+        self.place = os.path.join(bench.work, "many")
+        os.mkdir(self.place)
+        self.keeper = subprocess.Popen(
+            [bench.tool("many"), str(count), self.place, bench.tool("runtime"), program],
+            preexec_fn=enter, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={"BUDGET_CGROUP": f"{outside.path}/cgroup.procs"} if outside else {})
+        words = self.keeper.stdout.readline().split()
         if len(words) != count + 1:
+            self.end()
             raise Trouble(f"{count} containers under {program} did not all start")
-        pids = [int(word) for word in words[1:]]
-        time.sleep(5)
-        pss = [smaps(pid)["Pss"] for pid in pids]
-        charge, available = group.usage_kb() - charge_before, available_before - available_mb()
-        before = [(cpu_s(pid), switches(pid)) for pid in pids]
+        self.start_s = int(words[0]) / 1000
+        self.pids = [int(word) for word in words[1:]]
+
+    def end(self):
+        self.keeper.stdin.close()
+        self.keeper.stdout.read()
+        self.keeper.wait(timeout=120)
+        shutil.rmtree(self.place)
+
+
+def time_many(bench, program, count):
+    """Seconds of the start, and what MemAvailable sinks by, in MB: the mean of what it loses at the start
+    and what it has again at the end."""
+    before = available_mb()
+    many = Many(bench, program, count)
+    time.sleep(1.5)
+    during = available_mb()
+    many.end()
+    time.sleep(1.5)
+    return many.start_s, (before + available_mb()) / 2 - during
+
+
+def weigh_many(bench, program, count):
+    """What they need once they are idle, and for doing nothing for a minute. The containers are moved out
+    of the monitors' cgroup, which takes so long that the start is not to be timed here."""
+    group, outside = MemoryCgroup("many"), MemoryCgroup("outside")
+    many = Many(bench, program, count, group, outside)
+    try:
+        time.sleep(3)
+        charge, pss = group.usage_kb(), [smaps(pid)["Pss"] for pid in many.pids]
+        before = [(cpu_s(pid), switches(pid)) for pid in many.pids]
         time.sleep(60)
-        after = [(cpu_s(pid), switches(pid)) for pid in pids]
+        after = [(cpu_s(pid), switches(pid)) for pid in many.pids]
     finally:
-        keeper.stdin.close()
-        keeper.stdout.read()
-        keeper.wait(timeout=120)
-        subprocess.run(["rm", "-rf", place], check=False)
+        many.end()
     group.remove()
     outside.remove()
-    return {"start_s": int(words[0]) / 1000, "pss_mb": sum(pss) / 1024, "charge_mb": charge / 1024,
-            "available_mb": available,
+    return {"pss_mb": sum(pss) / 1024, "charge_mb": charge / 1024,
             "cpu_ms_per_minute": sum(b[0] - a[0] for a, b in zip(before, after)) * 1000,
             "switches_per_minute": sum(b[1] - a[1] for a, b in zip(before, after))}
 
@@ -177,8 +199,15 @@ def measure_scale(bench):
     """10, 100 and 1,000 sleeping containers under each program."""
     scale = bench.details["scale"] = {}
     for count in (10, 100, 1000):
-        for program, path in bench.programs.items():
-            scale.setdefault(str(count), {})[program] = run_many(bench, path, count)
+        found = scale[str(count)] = {
+            program: weigh_many(bench, path, count) for program, path in bench.programs.items()}
+        rounds = [{program: time_many(bench, path, count)
+                   for program, path in bench.programs.items()} for _ in range(5)]
+        for program in bench.programs:
+            found[program]["start_s"] = statistics.median(r[program][0] for r in rounds)
+            # For fewer it is lost in what else the machine does.
+            found[program]["available_mb"] = (
+                statistics.median(r[program][1] for r in rounds) if count == 1000 else None)
     for program, found in scale["1000"].items():
         bench.put("many_charge", program, found["charge_mb"])
         bench.put("many_start", program, found["start_s"])

@@ -145,11 +145,12 @@ def measure_journal(bench):
     """Messages per second to the journal: to a socket that takes whatever comes, so that the monitor is
     the bottleneck, and to a real systemd-journald with a volatile journal.
 
-    Lines of 80 bytes. The journal's place is taken in a mount namespace that only we are in: the
-    measurement runs in a process of its own (the end of this file).
+    Lines of 80 bytes. The journal's place is taken in a mount namespace that only we are in, and a
+    network namespace, for a queue as long as systemd makes it: the measurement runs in a process of its
+    own (the end of this file).
     """
     done = subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", sys.executable, os.path.abspath(__file__),
+        ["unshare", "--mount", "--net", "--propagation", "private", sys.executable, os.path.abspath(__file__),
          bench.tools, "quick" if bench.quick else "long", bench.work],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=900)
     if done.returncode != 0:
@@ -181,7 +182,9 @@ ForwardToWall=no
 
 
 def take_run():
-    """A /run of our own, with settings for a journald."""
+    """A /run of our own, with settings for a journald, and systemd's length for the queue of a socket."""
+    with open("/proc/sys/net/unix/max_dgram_qlen", "w", encoding="ascii") as file:
+        file.write("512")
     subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
     os.makedirs(os.path.dirname(JOURNAL_SOCKET))
     os.makedirs("/run/log")
