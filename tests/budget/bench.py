@@ -82,6 +82,17 @@ def cpu_s(pid):
         return ticks(pid) / os.sysconf("SC_CLK_TCK")
 
 
+def idle_share(seconds):
+    """How much of all CPU time is idle, looked at for so long."""
+    def times():
+        fields = [int(word) for word in read_text("/proc/stat").split("\n", 1)[0].split()[1:]]
+        return fields[3] + fields[4], sum(fields[:8])
+    idle, total = times()
+    time.sleep(seconds)
+    idle_after, total_after = times()
+    return (idle_after - idle) / max(1, total_after - total)
+
+
 class Running:
     """A monitor with its stand-in container, started as Podman starts one."""
 
@@ -282,6 +293,17 @@ class Bench:
     def __exit__(self, *_):
         kill_leftovers(self)
         shutil.rmtree(self.work, ignore_errors=True)
+
+    def await_quiet(self, limit_s):
+        """Wait, in the long form and for `limit_s` at most, until others leave the CPUs alone. The share
+        of CPU time that was idle at last is returned, None in the quick form."""
+        if self.quick:
+            return None
+        end = time.monotonic() + limit_s
+        while True:
+            share = idle_share(0.25)
+            if share > 0.85 or time.monotonic() > end:
+                return share
 
     def put(self, key, program, value):
         self.values.setdefault(key, {})[program] = value

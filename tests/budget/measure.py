@@ -259,13 +259,18 @@ def main():
         for name in wanted:
             part, keys, _ = PARTS[name]
             rows += keys
+            idle = bench.await_quiet(60)
+            if idle is not None:
+                bench.details.setdefault("idle_before", {})[name] = round(idle, 2)
             start = time.monotonic()
             try:
                 part(bench)
             except (Trouble, OSError, ValueError, KeyError, subprocess.SubprocessError) as trouble:
                 for key in keys:
                     bench.troubles[key] = f"{type(trouble).__name__}: {trouble}"
-            print(f"{prefix}{name}: {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+            print(f"{prefix}{name}: {time.monotonic() - start:.1f} s"
+                  + ("" if idle is None else f", the CPUs were idle to {idle:.0%} before"),
+                  file=sys.stderr, flush=True)
 
     table = judge(bench, rows)
     print_table(bench, table, prefix)

@@ -201,8 +201,11 @@ def measure_scale(bench):
     for count in (10, 100, 1000):
         found = scale[str(count)] = {
             program: weigh_many(bench, path, count) for program, path in bench.programs.items()}
-        rounds = [{program: time_many(bench, path, count)
-                   for program, path in bench.programs.items()} for _ in range(5)]
+        rounds = []
+        for _ in range(5):
+            bench.await_quiet(5)
+            rounds.append({program: time_many(bench, path, count)
+                           for program, path in bench.programs.items()})
         for program in bench.programs:
             found[program]["start_s"] = statistics.median(r[program][0] for r in rounds)
             # For fewer it is lost in what else the machine does.

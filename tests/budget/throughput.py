@@ -73,6 +73,7 @@ def compare(bench, programs, do, total, rounds, clients=0):
     turn: what else the machine does meets all alike."""
     found = {name: [] for name in programs}
     for _ in range(rounds):
+        bench.await_quiet(2)
         for name, path in programs.items():
             found[name].append(flood(bench, path, do, total, clients))
     return {name: {"mbps": statistics.median(mbps for mbps, _ in values),
