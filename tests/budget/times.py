@@ -42,7 +42,7 @@ def measure_start(bench):
     paths = [bench.tool("floor"), *bench.programs.values()]
     best = None
     for _ in range(3):
-        bench.await_quiet(30)
+        bench.await_quiet(10)
         found = run_tool(bench, "starts", "create", rounds, bench.work, bench.tool("runtime"), *paths)
         took = {name: medians(found[index])[0] for index, name in enumerate(names)}
         if best is None or took["mote"] / took["floor"] < best["mote"] / best["floor"]:
