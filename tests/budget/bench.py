@@ -237,7 +237,7 @@ class Runc:
         self.state = os.path.join(bench.work, "runc")
         self.rootfs = os.path.join(bench.work, "rootfs")
         for directory in ("bin", "dev", "etc", "proc", "run", "sys", "tmp"):
-            os.makedirs(os.path.join(self.rootfs, directory))
+            os.makedirs(os.path.join(self.rootfs, directory), exist_ok=True)
         shutil.copy(busybox, f"{self.rootfs}/bin/busybox")
 
     def run(self, *words):

@@ -269,7 +269,7 @@ def main():
                 for key in keys:
                     bench.troubles[key] = f"{type(trouble).__name__}: {trouble}"
             print(f"{prefix}{name}: {time.monotonic() - start:.1f} s"
-                  + ("" if idle is None else f", the CPUs were idle to {idle:.0%} before"),
+                  + ("" if idle is None else f", the CPUs were {idle:.0%} idle before"),
                   file=sys.stderr, flush=True)
 
     table = judge(bench, rows)
