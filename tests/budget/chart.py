@@ -137,6 +137,8 @@ def main():
         "font.sans-serif": ["DejaVu Sans"], "axes.spines.top": False, "axes.spines.right": False})
     panels = [panel for panel in (memory(result), many(result), waits(result), speed(result),
                                   effort(result)) if panel]
+    if not panels:
+        raise SystemExit(f"{source} has nothing to draw")
     rows = (len(panels) + 1) // 2
     figure = plt.figure(figsize=(9, 2.9 * rows))
     for n, panel in enumerate(panels):

@@ -2,12 +2,16 @@
 """Measure the monitor against its budgets, beside a reference conmon and the floor program.
 
     measure.py [--quick] [--tap] [--readme FILE] [--json FILE] [--tools DIRECTORY] [--only PART,...]
+               [--keep FILE]
 
 Everything is measured in one run on one machine. The monitor is the program that MOTE_CONMON names,
 the reference is the conmon on the PATH (or in REFERENCE_CONMON). --quick is the form of the test suite,
 about a minute; without it each part takes longer and is steadier, and some parts are measured only then.
 The status is 1 when an enforced budget is exceeded or an enforced row could not be measured. Needs root
 for the memory cgroups.
+
+--json writes the result to a file. --keep takes the rows that are not measured now from such a file:
+`--keep FILE --only none --readme README.md` measures nothing and only fills in the tables.
 
 What each part does, and with which processes, is said at its function. Times are in seconds and memory
 in kB of 1,024 bytes unless a name says otherwise.
@@ -140,12 +144,26 @@ def version(path):
     return (done.stdout.splitlines() or ["?"])[0]
 
 
-def print_table(bench, table, prefix):
+def result_of(bench, rows):
+    """All that was measured, as --json writes it."""
     reference = bench.programs.get("conmon")
-    print(f"{prefix}measured: {bench.mote}, {version(bench.mote)}")
-    print(f"{prefix}conmon:   {reference}, {version(reference) if reference else 'none'}")
+    return {"mote": version(bench.mote), "conmon": version(reference) if reference else None,
+            "kernel": os.uname().release, "machine": os.uname().machine, "cpus": os.cpu_count(),
+            "quick": bench.quick, "rows": judge(bench, rows), **bench.details}
+
+
+def merge(kept, result):
+    """`result`, with what only `kept` has, in the order of the budgets."""
+    rows = {row["key"]: row for row in kept["rows"] + result["rows"]}
+    merged = {**kept, **result}
+    merged["rows"] = [rows[key] for key, *_ in BUDGETS if key in rows]
+    return merged
+
+
+def print_table(result, prefix):
+    print(f"{prefix}measured: mote, as {result['mote']}; beside it: {result['conmon']}")
     print(f"{prefix}{'what':<52}{'measured':>11}{'budget':>11}{'conmon':>11}")
-    for row in table:
+    for row in result["rows"]:
         at_least = ">" if row["key"] in AT_LEAST else ""
         budget = "" if row["budget"] is None else at_least + shown(row["budget"])
         what = f"{row['what']}, {row['unit']}" if row["unit"] else row["what"]
@@ -168,6 +186,8 @@ def what_is_written(case):
 
 def throughput_lines(found):
     """A table of the throughput in Markdown."""
+    if not found:
+        return
     yield ""
     yield "| MB/s written | mote | conmon | plain copy | by conmon's | by the copy's | CPU s/GB | conmon's |"
     yield "|---|---:|---:|---:|---:|---:|---:|---:|"
@@ -184,6 +204,8 @@ def throughput_lines(found):
 
 def scale_lines(found):
     """A table of many containers in Markdown."""
+    if not found:
+        return
     yield ""
     yield ("| containers | monitor | PSS of all, MB | memory charge, MB | MemAvailable less, containers too, MB "
            "| started in, s | CPU in a minute, ms | switches in a minute |")
@@ -196,21 +218,18 @@ def scale_lines(found):
             yield "| " + " | ".join(cells) + " |"
 
 
-def write_readme(bench, table, path):
+def write_readme(result, path):
     """Put the tables between the two marks for them in the file at `path`."""
-    reference = bench.programs.get("conmon")
-    name = version(reference).replace(" version", "") if reference else "conmon"
+    name = (result["conmon"] or "conmon").replace(" version", "")
     lines = [f"| what | mote | budget | {name} |", "|---|---:|---:|---:|"]
-    for row in table:
+    for row in result["rows"]:
         what = f"{row['what'].strip()}, {row['unit']}" if row["unit"] else row["what"].strip()
         budget = "" if row["budget"] is None else (
             ("at least " if row["key"] in AT_LEAST else "") + shown(row["budget"]))
         lines.append(f"| {what} | {shown(row['measured'])} | {budget} | {shown(row['conmon'])} |")
-    if "throughput" in bench.details:
-        lines += throughput_lines(bench.details["throughput"])
-    if "scale" in bench.details:
-        lines += scale_lines(bench.details["scale"])
-    lines.append(f"\nLinux {os.uname().release.split('-')[0]}, {os.cpu_count()} CPUs, {os.uname().machine}.")
+    lines += throughput_lines(result.get("throughput", {}))
+    lines += scale_lines(result.get("scale", {}))
+    lines.append(f"\nLinux {result['kernel'].split('-')[0]}, {result['cpus']} CPUs, {result['machine']}.")
     begin, end = "<!-- numbers:begin -->", "<!-- numbers:end -->"
     before, _, rest = read_text(path).partition(begin)
     _, found, after = rest.partition(end)
@@ -218,16 +237,6 @@ def write_readme(bench, table, path):
         raise SystemExit(f"{path} has no place for the numbers: {begin} ... {end}")
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}")
-
-
-def write_json(bench, table, options):
-    reference = bench.programs.get("conmon")
-    with open(options.json, "w", encoding="utf-8") as file:
-        json.dump({"mote": version(bench.mote), "conmon": version(reference) if reference else None,
-                   "kernel": os.uname().release, "machine": os.uname().machine,
-                   "cpus": os.cpu_count(), "quick": options.quick, "rows": table, **bench.details},
-                  file, indent=1)
-        file.write("\n")
 
 
 def print_tap(table):
@@ -247,8 +256,9 @@ def main():
     parser.add_argument("--json")
     parser.add_argument("--tools", default=f"{ROOT}/build-budget")
     parser.add_argument("--only")
+    parser.add_argument("--keep")
     options = parser.parse_args()
-    wanted = options.only.split(",") if options.only else [
+    wanted = [name for name in options.only.split(",") if name != "none"] if options.only else [
         name for name, (_, _, long_only) in PARTS.items() if not (options.quick and long_only)]
 
     prefix = "# " if options.tap else ""
@@ -272,15 +282,19 @@ def main():
                   + ("" if idle is None else f", the CPUs were {idle:.0%} idle before"),
                   file=sys.stderr, flush=True)
 
-    table = judge(bench, rows)
-    print_table(bench, table, prefix)
+    result = result_of(bench, rows)
+    if options.keep:
+        result = merge(json.loads(read_text(options.keep)), result)
+    print_table(result, prefix)
     if options.readme:
-        write_readme(bench, table, options.readme)
+        write_readme(result, options.readme)
     if options.json:
-        write_json(bench, table, options)
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+            file.write("\n")
     if options.tap:
-        print_tap(table)
-    return 1 if any(row["verdict"] in ("OVER", "FAILED") for row in table) else 0
+        print_tap(result["rows"])
+    return 1 if any(row["verdict"] in ("OVER", "FAILED") for row in result["rows"]) else 0
 
 
 sys.exit(main())
