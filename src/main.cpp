@@ -55,11 +55,10 @@ struct Storage {
     std::array<const char*, cli::argv_words_max> exit_argv;
     record::Journal::Storage journal;
     std::array<const char*, cli::Options::list_values_max> record_words;
-    Place<cli::DefaultPaths> paths;
+    cli::DefaultPaths paths;
 };
 
 constexpr mode_t file_mask = 0022;
-constexpr std::string_view oom_score_of_monitor = "-1000";
 
 // The steps of main that need much stack are functions of their own and stay so (gnu::noinline): a
 // buffer in main's frame would lie there for months.
@@ -201,26 +200,6 @@ choose_records(const cli::Options& options, const cli::Knobs& knobs, std::span<c
     return knobs;
 }
 
-// The kernel is to kill anybody but us; what we start gets the old value back.
-[[gnu::noinline]] void protect_from_oom_killer(Origin& origin, Diag& diag) {
-    Result<Fd> score =
-        sys::open_at(sys::working_directory(), "/proc/self/oom_score_adj", O_RDWR, 0, "open");
-    if (!score) {
-        diag.debug("Failed to set the oom_score_adj, ignoring", score.error());
-        return;
-    }
-    std::array<char, 16> old;
-    const ssize_t size = sys::read(score->number(), old.data(), old.size());
-    if (sys::pwrite(score->number(), oom_score_of_monitor.data(), oom_score_of_monitor.size(), 0) <
-        0) {
-        diag.debug("Failed to set the oom_score_adj, ignoring", {.code = errno, .call = "write"});
-        return;
-    }
-    if (size > 0) {
-        origin.oom_score_adjustment.put({old.data(), static_cast<size_t>(size)});
-    }
-}
-
 [[gnu::noinline]] Fd open_start_pipe(Diag& diag) {
     Message why;
     Fd pipe;
@@ -245,11 +224,13 @@ await_start(const Fd& start_pipe, const Fd& signals, const Origin& origin, Diag&
         if (sys::poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR) {
             refuse(diag, "Failed to wait for the start pipe");
         }
-        if (const auto signal = sys::next_signal(signals)) {
-            if (*signal == SIGTERM) {
-                leave(1);
+        if (waiting[1].revents != 0) {
+            if (const auto signal = sys::next_signal(signals)) {
+                if (*signal == SIGTERM) {
+                    leave(1);
+                }
+                sys::let_through(*signal, origin.signal_mask);
             }
-            sys::let_through(*signal, origin.signal_mask);
         }
         if (waiting[0].revents != 0) {
             break;
@@ -377,7 +358,6 @@ int main(int argc, char** argv, char** environment) {
     // Apart from the storage, to share a page with the C library's variables (scripts/resident.ld).
     static Place<cli::Options> options_place;
     cli::Options& options = options_place.make();
-    cli::DefaultPaths& paths = storage.paths.make();
 
     // Nothing of ours gets the number of a standard stream. Signals are read, never handled; files
     // get ordinary modes.
@@ -392,7 +372,7 @@ int main(int argc, char** argv, char** environment) {
     sys::Zone zone = sys::Zone::create(::getenv("TZ"));
     Text<64> subject;
     read_options({argv, static_cast<size_t>(argc)}, options);
-    check_options_before_log(options, paths, zone, subject, diag);
+    check_options_before_log(options, storage.paths, zone, subject, diag);
 
     // The log is opened now, so that this too can be told.
     const cli::Knobs knobs = read_knobs(environment, diag);
@@ -405,7 +385,6 @@ int main(int argc, char** argv, char** environment) {
     check_options_after_log(options, diag);
 
     // Nothing is started before the caller says so.
-    protect_from_oom_killer(origin, diag);
     Result<Fd> signals = sys::open_signal_fd();
     if (!signals) {
         refuse(diag, "Failed to create signalfd");

@@ -58,11 +58,12 @@ bool read_detail(std::string_view name, DetailLevel& detail) {
 }
 
 // Exec without a bundle is legacy: it has no sockets and fifos, and so needs none.
-Checked fill_in_paths(Options& options, DefaultPaths& paths, base::TextSink& message) {
+Checked fill_in_paths(Options& options, DefaultPaths& storage, base::TextSink& message) {
     char directory[path_max];
     if (sys::getcwd(directory, sizeof directory) <= 0 || directory[0] != '/') {
         return refuse(message, "Failed to get working directory");
     }
+    base::BorrowedText paths{storage};
     if (options.bundle == nullptr && !options.exec) {
         options.bundle = paths.view().data() + paths.size();
         paths.put(directory).put('\0');

@@ -23,7 +23,7 @@ enum class Checked : uint8_t {
 };
 
 // Room for the two paths that default to the working directory: each is one that open() takes.
-using DefaultPaths = base::Text<2 * size_t{4096}>;
+using DefaultPaths = std::array<char, 2 * size_t{4096}>;
 
 // Everything up to and including the log paths. Sets `detail` and `drivers` of `options`, and
 // where they are absent `container_pidfile` and (except for exec) `bundle`; these two then point

@@ -62,6 +62,27 @@ std::string_view value_of(const char* entry) {
     return *base::split_once(entry, '=').tail;
 }
 
+// The kernel is to kill anybody but us. The runtime has been started with what the caller had, and
+// the exit command gets that back.
+void protect_from_oom_killer(Origin& origin, sys::Diag& diag) {
+    constexpr std::string_view protects = "-1000";
+    Result<Fd> score =
+        sys::open_at(sys::working_directory(), "/proc/self/oom_score_adj", O_RDWR, 0, "open");
+    if (!score) {
+        diag.debug("Failed to set the oom_score_adj, ignoring", score.error());
+        return;
+    }
+    std::array<char, 16> old;
+    const ssize_t size = sys::read(score->number(), old.data(), old.size());
+    if (sys::pwrite(score->number(), protects.data(), protects.size(), 0) < 0) {
+        diag.debug("Failed to set the oom_score_adj, ignoring", {.code = errno, .call = "write"});
+        return;
+    }
+    if (size > 0) {
+        origin.oom_score_adjustment.put({old.data(), static_cast<size_t>(size)});
+    }
+}
+
 } // namespace
 
 Monitor::Monitor(const cli::Options& options,
@@ -120,7 +141,7 @@ bool Monitor::make_stdin() {
         return fail("Failed to make the standard input of ", options_.cid, pipe.error());
     }
     (void)sys::fchmod(pipe->read_end.number(), pipe_mode);
-    if (const auto set = sys::set_nonblocking(pipe->write_end); !set) {
+    if (const auto set = sys::set_only_nonblocking(pipe->write_end); !set) {
         return fail("Failed to make the standard input of ", options_.cid, set.error());
     }
     runtime_stdin_ = std::move(pipe->read_end);
@@ -133,7 +154,7 @@ bool Monitor::make_output(Stream stream, Fd& runtime_end) {
     Result<void> done{};
     if (pipe) {
         (void)sys::fchmod(pipe->write_end.number(), pipe_mode);
-        done = sys::set_nonblocking(pipe->read_end);
+        done = sys::set_only_nonblocking(pipe->read_end);
     } else {
         done = base::Failure{pipe.error()};
     }
@@ -220,7 +241,7 @@ void Monitor::start_runtime() {
         .standard_error = runtime_stderr_,
         .signal_mask = &origin_.signal_mask,
         .dies_with_parent = true,
-        .oom_score_adjustment = origin_.oom_score_adjustment.view(),
+        .oom_score_adjustment = {},
         .listen_pid_index = replaces_listen_pid ? listen_pid : std::nullopt,
     };
     runtime_started_ = true;
@@ -237,6 +258,7 @@ void Monitor::start_runtime() {
         return;
     }
     runtime_ = std::move(*runtime);
+    protect_from_oom_killer(origin_, diag_);
     Fd pidfd = runtime_.take_pidfd();
     if (pidfd.valid()) { // without one, SIGCHLD tells
         runtime_watch_ = Watch{poller_, Source::runtime, 0, std::move(pidfd)};

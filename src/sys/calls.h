@@ -40,6 +40,7 @@ using ::epoll_ctl;
 using ::epoll_wait;
 using ::eventfd;
 using ::execve;
+using ::fchdir;
 using ::fchmod;
 using ::fchmodat;
 using ::fcntl;
@@ -109,9 +110,10 @@ inline int clock_gettime(clockid_t clock, timespec* now) {
 #endif
 }
 
-// Its fork takes locks and runs handlers for threads that we do not have.
+// Its fork takes locks, blocks signals and runs handlers for threads that we do not have. The flags
+// come first on every processor that we are built for.
 inline pid_t fork() {
-    return ::_Fork();
+    return static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
 }
 
 } // namespace sys

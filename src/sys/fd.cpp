@@ -138,6 +138,13 @@ Result<void> set_nonblocking(FdRef fd) {
     return {};
 }
 
+Result<void> set_only_nonblocking(FdRef fd) {
+    if (sys::fcntl(fd.number(), F_SETFL, O_NONBLOCK) != 0) {
+        return fail(errno, "make descriptor non-blocking");
+    }
+    return {};
+}
+
 Result<void> set_close_on_exec(FdRef fd) {
     if (sys::fcntl(fd.number(), F_SETFD, FD_CLOEXEC) != 0) {
         return fail(errno, "make descriptor close-on-exec");

@@ -74,6 +74,9 @@ base::Result<void> put_null_at_stdio();
 // Sets O_NONBLOCK, which all holders of the same open file share.
 base::Result<void> set_nonblocking(FdRef fd);
 
+// The same for a descriptor that has no other status flag, such as one end of a new pipe.
+base::Result<void> set_only_nonblocking(FdRef fd);
+
 // Marks a descriptor that somebody else opened as close-on-exec.
 base::Result<void> set_close_on_exec(FdRef fd);
 

@@ -103,8 +103,12 @@ Result<void> write_atomically(const char* path, std::string_view content) {
 }
 
 Result<Fd> make_fifo(FdRef directory, const char* name, mode_t mode) {
-    TRY(remove(directory, name));
-    if (sys::mkfifoat(directory.number(), name, mode) != 0) {
+    int made = sys::mkfifoat(directory.number(), name, mode);
+    if (made != 0 && errno == EEXIST) {
+        TRY(remove(directory, name));
+        made = sys::mkfifoat(directory.number(), name, mode);
+    }
+    if (made != 0) {
         return fail(errno, "create fifo");
     }
     return open_at(directory, name, O_RDWR | O_NONBLOCK | O_NOFOLLOW, 0, "open fifo");
@@ -118,7 +122,8 @@ Result<void> remove(FdRef directory, const char* path) {
 }
 
 Result<void> touch(FdRef directory, const char* path) {
-    const Fd file = TRY(open_at(directory, path, O_WRONLY | O_CREAT, plain_file_mode, "create"));
+    const Fd file = TRY(open_at(
+        directory, path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, plain_file_mode, "create"));
     return {};
 }
 

@@ -24,7 +24,8 @@ base::Result<Fd> make_fifo(FdRef directory, const char* name, mode_t mode);
 // Removes a file; that it does not exist is not an error.
 base::Result<void> remove(FdRef directory, const char* path);
 
-// An empty file; that it exists already is not an error.
+// An empty file; that it exists already is not an error. A link in its place is not followed, and a
+// fifo is not waited for: ELOOP, ENXIO.
 base::Result<void> touch(FdRef directory, const char* path);
 
 } // namespace sys

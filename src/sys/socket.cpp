@@ -106,12 +106,40 @@ Result<void> send_datagram(Fd& socket, std::string_view path, const msghdr& mess
     }
 }
 
+namespace {
+
+// A socket is bound by a path of 107 bytes at most, so by its name alone, in the directory. (A path
+// through /proc/self/fd would cost three inodes of /proc for as long as we live; it is for a
+// working directory that we could not come back to.)
+Result<void> bind_name(FdRef socket, FdRef directory, const char* name) {
+    const Result<Fd> here = open_at(working_directory(), ".", O_PATH | O_DIRECTORY, 0, "open");
+    if (!here) {
+        Text<64> path;
+        path.put("/proc/self/fd/").put_dec(directory.number()).put('/').put(name);
+        return bind_path(socket, path.view());
+    }
+    if (sys::fchdir(directory.number()) != 0) {
+        return fail(errno, "change to directory");
+    }
+    const Result<void> bound = bind_path(socket, name);
+    if (sys::fchdir(here->number()) != 0) {
+        return fail(errno, "change back to directory");
+    }
+    return bound;
+}
+
+} // namespace
+
 Result<Fd> bind_in(FdRef directory, const char* name, SocketKind kind, mode_t mode) {
-    TRY(remove(directory, name));
     Fd socket = TRY(make_socket(kind));
-    Text<64> path;
-    path.put("/proc/self/fd/").put_dec(directory.number()).put('/').put(name);
-    TRY(bind_path(socket, path.view()));
+    Result<void> bound = bind_name(socket, directory, name);
+    if (!bound && bound.error().code == EADDRINUSE) {
+        TRY(remove(directory, name));
+        bound = bind_name(socket, directory, name);
+    }
+    if (!bound) {
+        return base::Failure{bound.error()};
+    }
     if (sys::fchmodat(directory.number(), name, mode, 0) != 0) {
         const int code = errno;
         (void)remove(directory, name);

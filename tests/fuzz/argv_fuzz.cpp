@@ -110,7 +110,6 @@ void look_at_argv(const cli::Options& options, const char* console_socket) {
 
 void look_at_checks(const Words& words, cli::Options& options, const char* console_socket) {
     static cli::DefaultPaths paths;
-    paths.clear();
     base::Text<200> message;
     const cli::Checked before = cli::check_before_log(options, paths, message);
     must((before == cli::Checked::passed) == (message.size() == 0));

@@ -280,7 +280,7 @@ TEST_CASE("a working directory that is gone, or too deep for a pid file, is refu
                 "Failed to get working directory");
     }
     Words long_id = complete;
-    long_id[1] = std::string(cli::DefaultPaths{}.room(), 'x');
+    long_id[1] = std::string(cli::DefaultPaths{}.size(), 'x');
     REQUIRE(refusal(long_id + Words{"-l", "none"}) == "Path of the container pidfile is too long");
     REQUIRE(refusal(long_id + Words{"-l", "none", "-p", "p"}).empty());
 }

@@ -15,6 +15,7 @@
 #include "unit/sys/ours.h"
 
 #include <array>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -145,9 +146,8 @@ TEST_CASE("every call of make_fifo may fail, and no file is left that we could n
     const TempDir directory;
     const Fd at{::open(directory.path().c_str(), O_PATH | O_CLOEXEC)};
     sweep([&] { return refusal(sys::make_fifo(at, "ctl", 0660)); },
-          {{{"unlinkat", 1}, {EACCES, EROFS, EPERM}, "remove"},
-           {{"unlinkat", 1}, {ENOENT}, ""},
-           {{"mkfifoat", 1}, {ENOSPC, EEXIST, EROFS, EDQUOT}, "create fifo"},
+          {{{"mkfifoat", 1}, {ENOSPC, EROFS, EDQUOT}, "create fifo"},
+           {{"mkfifoat", 1}, {EEXIST}, ""},
            {{"openat", 1}, {EMFILE, ENFILE, ENOMEM, ELOOP}, "open fifo"},
            {{"close", 1}, of_close, ""}},
           [&](bool) { ::unlink((directory / "ctl").c_str()); });
@@ -172,20 +172,50 @@ TEST_CASE("every call of listen_in and bind_in may fail") {
     const Fd at{::open(directory.path().c_str(), O_PATH | O_CLOEXEC)};
     const auto clean = [&](bool) { ::unlink((directory / "attach").c_str()); };
     sweep([&] { return refusal(sys::listen_in(at, "attach", sys::SocketKind::record, 0700)); },
-          {{{"unlinkat", 1}, {EACCES, EROFS}, "remove"},
-           {{"socket", 1}, {EMFILE, ENFILE, ENOBUFS, ENOMEM, EAFNOSUPPORT}, "create socket"},
-           {{"bind", 1}, {EADDRINUSE, EACCES, ENOENT, EROFS, ENOSPC}, "bind socket"},
+          {{{"socket", 1}, {EMFILE, ENFILE, ENOBUFS, ENOMEM, EAFNOSUPPORT}, "create socket"},
+           {{"openat", 1}, {EACCES, EMFILE, ENOMEM}, ""},
+           {{"fchdir", 1}, {EACCES, ENOTDIR, EIO}, "change to directory"},
+           {{"fchdir", 2}, {EACCES, ESTALE, EIO}, "change back to directory"},
+           {{"bind", 1}, {EACCES, ENOENT, EROFS, ENOSPC}, "bind socket"},
+           {{"bind", 1}, {EADDRINUSE}, ""},
            {{"fchmodat", 1}, {EPERM, EROFS, EIO}, "set mode of socket"},
            {{"listen", 1}, {EADDRINUSE, EOPNOTSUPP}, "listen on socket"},
-           {{"close", 1}, of_close, ""}},
+           {{"close", 1}, of_close, ""},
+           {{"close", 2}, of_close, ""}},
           clean);
     sweep([&] { return refusal(sys::bind_in(at, "attach", sys::SocketKind::datagram, 0777)); },
-          {{{"unlinkat", 1}, {EACCES, EROFS}, "remove"},
-           {{"socket", 1}, {EMFILE, ENFILE}, "create socket"},
-           {{"bind", 1}, {EADDRINUSE, EACCES, ENOENT, EROFS, ENOSPC}, "bind socket"},
+          {{{"socket", 1}, {EMFILE, ENFILE}, "create socket"},
+           {{"openat", 1}, {EACCES, EMFILE}, ""},
+           {{"fchdir", 1}, {EACCES}, "change to directory"},
+           {{"fchdir", 2}, {EACCES}, "change back to directory"},
+           {{"bind", 1}, {EACCES, ENOENT, EROFS, ENOSPC}, "bind socket"},
            {{"fchmodat", 1}, {EPERM, EROFS, EIO}, "set mode of socket"},
-           {{"close", 1}, of_close, ""}},
+           {{"close", 1}, of_close, ""},
+           {{"close", 2}, of_close, ""}},
           clean);
+}
+
+TEST_CASE("a stale file that cannot be removed, or comes back, is refused with the reason") {
+    const TempDir directory;
+    const Fd at{::open(directory.path().c_str(), O_PATH | O_CLOEXEC)};
+    const auto fifo = [&] { return refusal(sys::make_fifo(at, "name", 0660)); };
+    const auto socket = [&] {
+        return refusal(sys::bind_in(at, "name", sys::SocketKind::datagram, 0700));
+    };
+    for (const auto& make : {std::function{fifo}, std::function{socket}}) {
+        support::write_file(directory / "name", "stale");
+        {
+            const Faults faults("unlinkat", 1, EROFS);
+            CHECK(make()->call == "remove");
+        }
+        {
+            const Faults faults("unlinkat", 1, ENOENT); // as if somebody else had made it anew
+            const auto refused = make();
+            CHECK((refused->code == EEXIST || refused->code == EADDRINUSE));
+        }
+        CHECK_FALSE(make());
+        ::unlink((directory / "name").c_str());
+    }
 }
 
 TEST_CASE("a socket that cannot be used leaves no file behind") {

@@ -287,4 +287,9 @@ TEST_CASE("touch makes an empty file, and leaves one that exists as it is") {
     REQUIRE(sys::touch(at, "oom"));
     CHECK(support::read_file(directory / "oom") == "content");
     CHECK_FALSE(sys::touch(at, "sub/oom"));
+    REQUIRE(::symlink((directory / "elsewhere").c_str(), (directory / "link").c_str()) == 0);
+    CHECK(sys::touch(at, "link").error().code == ELOOP);
+    CHECK_FALSE(support::fs::exists(directory / "elsewhere"));
+    REQUIRE(::mkfifo((directory / "fifo").c_str(), 0600) == 0);
+    CHECK(sys::touch(at, "fifo").error().code == ENXIO);
 }
