@@ -23,6 +23,20 @@ template <std::integral T> std::optional<T> parse_int(std::string_view text) {
     return value;
 }
 
+// The pid in a pid file, as atoi reads it: blanks in front and anything behind are ignored. Nothing
+// if it is not above 0, or does not fit.
+inline std::optional<int> parse_pid(std::string_view text) {
+    while (!text.empty() && (text[0] == ' ' || (text[0] >= '\t' && text[0] <= '\r'))) {
+        text.remove_prefix(1);
+    }
+    size_t digits = 0;
+    while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') {
+        ++digits;
+    }
+    const auto pid = parse_int<int>(std::string_view{text.data(), digits});
+    return pid && *pid > 0 ? pid : std::nullopt;
+}
+
 struct Split {
     std::string_view head;
     std::optional<std::string_view> tail; // nothing: the separator does not occur

@@ -33,19 +33,6 @@ namespace {
 // A process in the container may run as anybody and reopen its standard streams by name.
 constexpr mode_t pipe_mode = 0777;
 
-// The pid in a pid file, as atoi reads it: blanks in front and anything behind are ignored.
-std::optional<pid_t> parse_pid(std::string_view text) {
-    while (!text.empty() && (text[0] == ' ' || (text[0] >= '\t' && text[0] <= '\r'))) {
-        text.remove_prefix(1);
-    }
-    size_t digits = 0;
-    while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') {
-        ++digits;
-    }
-    const auto pid = base::parse_int<pid_t>(std::string_view{text.data(), digits});
-    return pid && *pid > 0 ? pid : std::nullopt;
-}
-
 // The index of LISTEN_PID in the environment.
 std::optional<size_t> find_listen_pid(char** environment) {
     constexpr std::string_view name = "LISTEN_PID=";
@@ -221,7 +208,7 @@ void Monitor::start_runtime() {
     if (listen_pid) {
         runtime_started_ = true;
         const std::string_view value = value_of(origin_.environment[*listen_pid]);
-        const auto pid = parse_pid(value);
+        const auto pid = base::parse_pid(value);
         if (!pid) {
             Message words;
             words.put("[conmon:e]: Invalid LISTEN_PID ");
@@ -293,7 +280,7 @@ void Monitor::on_runtime_ended(Instant now) {
         tell_missing_pid(content.error());
         return;
     }
-    const auto pid = parse_pid(base::text_of(*content));
+    const auto pid = base::parse_pid(base::text_of(*content));
     if (!pid) {
         tell_missing_pid({.code = EINVAL, .call = "parse"});
         return;
