@@ -223,13 +223,15 @@ def write_readme(result, path):
     name = (result["conmon"] or "conmon").replace(" version", "")
     lines = [f"| what | mote | budget | {name} |", "|---|---:|---:|---:|"]
     for row in result["rows"]:
-        what = f"{row['what'].strip()}, {row['unit']}" if row["unit"] else row["what"].strip()
+        what = row["what"].replace("  ", "… ", 1) + (f", {row['unit']}" if row["unit"] else "")
         budget = "" if row["budget"] is None else (
             ("at least " if row["key"] in AT_LEAST else "") + shown(row["budget"]))
         lines.append(f"| {what} | {shown(row['measured'])} | {budget} | {shown(row['conmon'])} |")
     lines += throughput_lines(result.get("throughput", {}))
     lines += scale_lines(result.get("scale", {}))
-    lines.append(f"\nLinux {result['kernel'].split('-')[0]}, {result['cpus']} CPUs, {result['machine']}.")
+    shares = list(result.get("idle_before", {}).values())
+    busy = " Other work kept the CPUs busy meanwhile." if shares and sum(shares) < len(shares) / 2 else ""
+    lines.append(f"\nLinux {result['kernel'].split('-')[0]}, {result['cpus']} CPUs, {result['machine']}.{busy}")
     begin, end = "<!-- numbers:begin -->", "<!-- numbers:end -->"
     before, _, rest = read_text(path).partition(begin)
     _, found, after = rest.partition(end)
