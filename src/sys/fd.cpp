@@ -108,6 +108,10 @@ Result<void> place_at(FdRef from, int to) {
 }
 
 void occupy_stdio() {
+    std::array<pollfd, first_above_stdio> streams{{{0, 0, 0}, {1, 0, 0}, {2, 0, 0}}};
+    if (sys::poll(streams.data(), streams.size(), 0) == 0) {
+        return; // all are open; what is not, or has hung up, is found below
+    }
     int number = -1;
     do {
         number = sys::open("/dev/null", O_RDWR); // inherited, as the caller's own would be

@@ -136,10 +136,11 @@ def way_to_runtime(calls, runtime):
 
 
 def measure_calls(bench):
-    """System calls from the exec of the monitor to that of the runtime, as for a container (with the
-    first process, which forks) and as for an exec session."""
+    """System calls from the exec of the monitor to that of the runtime: with --sync, as the time of
+    the start is measured, with the fork into the background, and of an exec session."""
     runtime = bench.tool("runtime")
     for program, path in bench.programs.items():
-        bench.put("calls", program, len(way_to_runtime(traced(bench, path), runtime)))
+        bench.put("calls", program, len(way_to_runtime(traced(bench, path, sync=True), runtime)))
+        bench.put("calls_fork", program, len(way_to_runtime(traced(bench, path), runtime)))
         bench.put("calls_exec", program,
                   len(way_to_runtime(traced(bench, path, exec_session=True), runtime)))
