@@ -55,8 +55,8 @@ TEST_CASE("A flood with 4 clients takes at most 384 kB, and 1 s after it 8 kB mo
     m.gate("go").gate("end").shell(": <go; " + flood(megabytes) + "; : <end; exit 3");
     m.run();
     const pid_t pid = m.process().pid();
-    const size_t alone = fds_of(pid).size();
     settle();
+    const size_t alone = fds_of(pid).size();
     const long idle = rss_of(pid);
     std::vector<AttachClient> clients;
     std::vector<size_t> received(4);
