@@ -28,7 +28,8 @@ from bench import ROOT, Bench, Trouble, become_subreaper, read_text
 from leavings import measure_leavings
 from memory import (measure_charge, measure_charge_runc, measure_idle, measure_idle_runc,
                     measure_scale, measure_size)
-from throughput import (measure_burst, measure_journal, measure_throughput)
+from throughput import (measure_burst, measure_journal, measure_throughput,
+                        measure_throughput_on_disk)
 from times import measure_calls, measure_end, measure_exec, measure_start
 
 # The budgets: what they are of, the limit, and whether exceeding it is a failure already. The design
@@ -68,6 +69,14 @@ BUDGETS = [
     ("through_80",         "throughput, 80-byte lines, by conmon's",            "x",     2.5, True),
     ("through_1000",       "throughput, 1000-byte lines, by conmon's",          "x",     2.0, False),
     ("through_8000",       "throughput, 8000-byte lines, by conmon's",          "x",     2.0, True),
+    ("disk_16",            "throughput, 16-byte lines, on a disk, by conmon's",   "x",    5.0, False),
+    ("disk_cpu_16",        "  CPU for that, by conmon's",                       "x",    None, False),
+    ("disk_80",            "throughput, 80-byte lines, on a disk, by conmon's",   "x",    2.5, False),
+    ("disk_cpu_80",        "  CPU for that, by conmon's",                       "x",    None, False),
+    ("disk_1000",          "throughput, 1000-byte lines, on a disk, by conmon's", "x",    2.0, False),
+    ("disk_cpu_1000",      "  CPU for that, by conmon's",                       "x",    None, False),
+    ("disk_8000",          "throughput, 8000-byte lines, on a disk, by conmon's", "x",    2.0, False),
+    ("disk_cpu_8000",      "  CPU for that, by conmon's",                       "x",    None, False),
     ("cpu_1000",           "CPU of 1000-byte lines, by a plain copy's",         "x",     1.5, True),
     ("cpu_8000",           "CPU of 8000-byte lines, by a plain copy's",         "x",     1.5, True),
     ("cpu_s_1000",         "  CPU seconds per GB of 1000-byte lines",           "s",    None, False),
@@ -80,7 +89,7 @@ BUDGETS = [
     ("many_switches",      "context switches of 1,000 in a minute, idle",       "",        0, True),
     ("leavings",           "things wrong after starts and ends in a row",       "",        0, True),
 ]
-AT_LEAST = {"through_16", "through_80", "through_1000", "through_8000"}
+AT_LEAST = {f"{what}_{length}" for what in ("through", "disk") for length in (16, 80, 1000, 8000)}
 
 # In this order: what needs quiet first. Each part names the rows that it fills, and says whether it is
 # for the long form only.
@@ -99,6 +108,9 @@ PARTS = {
     "throughput": (measure_throughput,
                    ["through_16", "through_80", "through_1000", "through_8000", "cpu_1000", "cpu_8000",
                     "cpu_s_1000"], False),
+    "disk": (measure_throughput_on_disk,
+             [f"{what}_{length}" for length in (16, 80, 1000, 8000) for what in ("disk", "disk_cpu")],
+             True),
     "journal": (measure_journal, ["journal_sink", "journal_sink_per_s", "journal_journald",
                                   "journal_journald_per_s"], True),
     "scale": (measure_scale, ["many_charge", "many_start", "many_switches"], True),
