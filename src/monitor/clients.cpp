@@ -332,10 +332,15 @@ void Clients::serve_to_the_end() {
             next == sys::never
                 ? -1
                 : static_cast<int>(std::clamp(next - now, Instant{0}, Instant{INT_MAX}));
-        (void)sys::poll(waiting.data(), count, timeout_ms);
+        // Without memory to wait with, all are tried every now and then.
+        const bool is_blind = sys::poll(waiting.data(), count, timeout_ms) < 0 && errno != EINTR;
+        if (is_blind) {
+            const timespec pause{.tv_sec = 0, .tv_nsec = 100'000'000};
+            (void)sys::nanosleep(&pause, nullptr);
+        }
         const Instant later = sys::monotonic_ms();
         for (size_t i = 0; i < count; ++i) {
-            if (waiting[i].revents == 0) {
+            if (waiting[i].revents == 0 && !is_blind) {
                 continue;
             }
             send_owed(*who[i], later);

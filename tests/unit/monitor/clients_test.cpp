@@ -525,6 +525,34 @@ TEST_CASE("at the end clients that are owed nothing are closed, the others keep 
     CHECK_FALSE(fixture.clients.owing());
 }
 
+TEST_CASE("a lingerer that cannot wait for lack of memory serves all the same, without a spin") {
+    Fixture fixture;
+    const Fd client = fixture.connect();
+    const std::string out(300'000, 'o');
+    fixture.offer(out);
+    REQUIRE(fixture.clients.owing());
+    size_t received = 0;
+    int polls = 0;
+    // Between two of its attempts the client takes what there is.
+    const Faults faults([&](const shadow::Call& call) {
+        if (call.name != "poll") {
+            return shadow::Instead{};
+        }
+        ++polls;
+        std::array<char, 9000> packet;
+        for (ssize_t size = 0;
+             (size = ::recv(client.number(), packet.data(), packet.size(), MSG_DONTWAIT)) > 0;) {
+            received += static_cast<size_t>(size) - 1;
+        }
+        return shadow::Instead{.error = ENOMEM};
+    });
+    const sys::Instant start = sys::monotonic_ms();
+    fixture.clients.serve_to_the_end();
+    CHECK(received > 100'000);
+    CHECK(fixture.clients.count() == 0);
+    CHECK(sys::monotonic_ms() - start >= (polls - 1) * 100);
+}
+
 TEST_CASE("a lingerer serves each to the end, and ends when all have it or are gone") {
     Fixture fixture;
     std::vector<Fd> clients;
