@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compare src/conmon.8 with the sources: every option and variable is in both. The results are TAP.
+"""Compare src/conmon.8 with the sources: every option and variable is in both; and look for the messages
+that README.md speaks of. The results are TAP.
 
     manual.py SOURCE_DIRECTORY
 """
@@ -54,6 +55,13 @@ def options_of_manual(page):
     return found
 
 
+def messages_of_readme(root):
+    """What the table in Troubleshooting quotes of our messages: what begins like a sentence, up to "..."."""
+    section = (root / "README.md").read_text().split("## Troubleshooting")[1].split("\n## ")[0]
+    quoted = re.findall(r"`([A-Z][a-z]+ [^`]*)`", section)
+    return [text.removesuffix("...").rstrip() for text in quoted]
+
+
 def difference(ours, theirs, what):
     return [f"only {what}: {' '.join(filter(None, entry)) if isinstance(entry, tuple) else entry}"
             for entry in sorted(ours - theirs)]
@@ -76,6 +84,10 @@ def main():
     named = set(re.findall(r"^\.It Ev ((?:MOTE|_OCI)_[A-Z_]+)", page, re.M))
     checks.check("every variable is in the manual", difference(variables, named, "in the sources"))
     checks.check("the manual has no variable that is not there", difference(named, variables, "in the manual"))
+
+    texts = "".join(path.read_text() for path in (root / "src").rglob("*.[ch]*"))
+    checks.check("the README's troubleshooting speaks of messages that there are",
+                 [text for text in messages_of_readme(root) if text not in texts])
 
     mandoc = shutil.which("mandoc")
     name = "mandoc has no complaint"
