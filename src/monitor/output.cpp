@@ -247,10 +247,9 @@ void Output::drain_stream(Stream stream, Instant now) {
     }
     size_t left = most;
     while (is_open(stream)) {
+        // What a slow reader of the log has held back leaves no room for another read of a flood.
+        record_held(stream, recorder_.waits_for_reader() ? Pause::final : Pause::more_to_come, now);
         const size_t count = read_once(stream, now);
-        if (recorder_.waits_for_reader()) {
-            record_held(stream, Pause::final, now);
-        }
         if (count == 0 || count >= left) {
             return;
         }

@@ -372,6 +372,25 @@ TEST_CASE("A disk that takes its time delays neither the container nor the exit 
     CHECK(std::chrono::steady_clock::now() - start >= seconds(4));
 }
 
+TEST_CASE("A container killed in a flood behind a fifo that nobody reads has its status told") {
+    for (const int length : {100, 8000, 60000}) {
+        INFO(length);
+        Monitor m;
+        const std::string fifo = m.dir / "fifo";
+        REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+        m.set("-l", "k8s-file:" + fifo);
+        m.shell("echo >started; exec yes $(head -c " + std::to_string(length) +
+                " /dev/zero | tr '\\0' x)");
+        const pid_t pid = m.run();
+        wait_file(m.bundle + "/started");
+        // Until everything that can hold something is full.
+        ::usleep(400'000);
+        REQUIRE(::kill(pid, SIGKILL) == 0);
+        CHECK(m.exit_file() == "137");
+        CHECK(m.end() == exited(137));
+    }
+}
+
 TEST_CASE("A fifo without a reader as log delays neither the start nor the end (regression 12)") {
     Monitor m;
     const std::string fifo = m.dir / "fifo";
