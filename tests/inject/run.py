@@ -552,8 +552,8 @@ class Run:
         if self.first is None or self.monitors():
             return False
         # The kernel's list of children may miss one while others go.
-        time.sleep(0.001)
-        return not self.monitors()
+        pid = int(read_bytes(f"{self.start.bundle}/conmon.pid") or b"0")
+        return not self.monitors() and (not pid or self.has_ended(pid))
 
     def container_pid(self):
         text = read_bytes(f"{self.start.bundle}/pidfile") or b""
