@@ -285,8 +285,9 @@ ReportKey report_key(const cli::Options& options) {
     leave(0);
 }
 
-// Gives what ends when the first process has left our pid, so that nothing is started for a caller
-// who is told that there is no monitor.
+// Gives what ends when the first process has left our pid, or could not and is about to kill us, so
+// that nothing is started for a caller who is told that there is no monitor. (It ends too when the
+// first process is killed; then we go on.)
 [[gnu::noinline]] Fd become_monitor(const cli::Options& options, Diag& diag) {
     if (options.sync) {
         return {};

@@ -80,7 +80,8 @@ class Clients {
         base::Bytes bytes;
     };
 
-    // A chunk in flight, and at the end what was left in two pipes and in a terminal.
+    // A piece of each stream from before the start, at the start, and at the end; or a chunk in
+    // flight, and at the end what was left in two pipes and in a terminal.
     static constexpr size_t segments_max = 8;
     static constexpr sys::Instant accept_retry_ms = 1000;
 

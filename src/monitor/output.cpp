@@ -58,7 +58,8 @@ void Output::settle_channel(Channel& channel) {
 }
 
 void Output::settle(Instant now) {
-    if (log_was_full_ && !recorder_.waits_for_reader()) {
+    // Before the start each piece that the log takes is offered apart: one at a time is owed.
+    if (log_was_full_ && !recorder_.waits_for_reader() && (started_ || !clients_.owing())) {
         log_was_full_ = false;
         for (const Stream stream : all_streams) {
             if (started_) {
@@ -89,7 +90,7 @@ void Output::on_ready(Stream stream, Instant now) {
 void Output::begin_flood(Channel& channel) {
     const bool is_any = std::any_of(
         channels_.begin(), channels_.end(), [](const Channel& one) { return one.calm_pipe != 0; });
-    if (!started_ || is_any) {
+    if (!started_ || is_any || larger_pipe_refused_) {
         return;
     }
     const int pipe = channel.watch.fd().number();
@@ -98,16 +99,22 @@ void Output::begin_flood(Channel& channel) {
     if (size > 0 && size < int{Buffers::flood_max} &&
         sys::fcntl(pipe, F_SETPIPE_SZ, int{Buffers::flood_max}) > 0) {
         channel.calm_pipe = size;
+    } else {
+        larger_pipe_refused_ = true;
     }
 }
 
 void Output::end_flood() {
     for (Channel& channel : channels_) {
-        const int size = std::exchange(channel.calm_pipe, 0);
-        if (size != 0 && channel.watch.valid()) {
-            (void)sys::fcntl(channel.watch.fd().number(), F_SETPIPE_SZ, size);
+        const bool is_larger = channel.calm_pipe != 0 && channel.watch.valid();
+        if (is_larger &&
+            sys::fcntl(channel.watch.fd().number(), F_SETPIPE_SZ, channel.calm_pipe) < 0 &&
+            errno == EBUSY) {
+            continue; // it holds more: the flood is only held back
         }
+        channel.calm_pipe = 0;
     }
+    larger_pipe_refused_ = false;
 }
 
 // Reads once and passes on what came. Returns how much that was; 0: there is no more now.
@@ -128,6 +135,7 @@ size_t Output::read_once(Stream stream, Instant now) {
     }
     if (!moved || moved->state == Moved::State::ended) {
         channel.watch.close();
+        channel.calm_pipe = 0;
         record_held(stream, Pause::paused, now);
         return 0;
     }

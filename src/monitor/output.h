@@ -116,6 +116,7 @@ class Output {
     std::array<Channel, record::stream_count> channels_;
     sys::Instant hang_up_due_ = sys::never;
     bool started_ = false;
+    bool larger_pipe_refused_ = false;
     bool log_was_full_ = false;
     bool burst_ = false;
 };

@@ -117,12 +117,15 @@ void K8sFile::record(const K8sHead& head, Tag tag, Bytes content) {
         total_ >= static_cast<uint64_t>(settings_.global_size_max)) {
         return;
     }
-    if (settings_.size_max > 0 && size() + length > static_cast<uint64_t>(settings_.size_max) &&
-        size() != 0 && !reopen_refused_) {
+    if (is_regular_ && settings_.size_max > 0 &&
+        size() + length > static_cast<uint64_t>(settings_.size_max) && size() != 0 &&
+        !reopen_refused_) {
         writer_.flush();
         // A disk that takes nothing would push all backups out, each by an empty one.
         reopen_refused_ = base_size_ + writer_.written() == 0;
-        reopen();
+        if (!reopen_refused_) {
+            reopen();
+        }
     }
     if (writer_.put(head.with(tag), content)) {
         total_ += length;
@@ -132,7 +135,7 @@ void K8sFile::record(const K8sHead& head, Tag tag, Bytes content) {
 base::MutableBytes K8sFile::room() {
     const base::MutableBytes all = writer_.fillable();
     uint64_t most = all.size();
-    if (settings_.size_max > 0) {
+    if (is_regular_ && settings_.size_max > 0) {
         most = std::min(most, room_up_to(settings_.size_max, size()));
     }
     if (settings_.global_size_max > 0) {
@@ -149,11 +152,12 @@ void K8sFile::filled(size_t count) {
 void K8sFile::flush(Instant now) {
     reopen_refused_ = false;
     writer_.flush();
+    writer_.end_turn();
     tell_trouble(now);
 }
 
 void K8sFile::reopen() {
-    if (!is_regular_ || reopen_refused_) {
+    if (!is_regular_) {
         return;
     }
     writer_.flush();

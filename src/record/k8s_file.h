@@ -4,6 +4,7 @@
 // it ends.
 #pragma once
 
+#include "base/copy.h"
 #include "record/k8s_frame.h"
 #include "record/rotation.h"
 #include "record/stream.h"
@@ -123,7 +124,7 @@ class K8sFile {
     bool is_regular_ = false;
     bool in_trouble_ = false;     // the disk refuses, which has been said
     bool cannot_reopen_ = false;  // the file could not be opened anew, which has been said
-    bool reopen_refused_ = false; // in this turn: not tried again for every record
+    bool reopen_refused_ = false; // in this turn: no record asks for it again
 };
 
 } // namespace record

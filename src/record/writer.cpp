@@ -51,13 +51,13 @@ void Writer::set_file(sys::Fd file) {
     torn_ = 0;
     written_ = 0;
     stuck_ = false;
+    refused_in_turn_ = false;
     refusal_.reset();
 }
 
 bool Writer::put(Bytes head, Bytes content) {
     const size_t size = head.size() + content.size() + 1;
-    // A disk that refused in this turn is not asked again for every record.
-    if ((ring_.room() < size && !refusal_) || (ring_.size() >= flush_size && !stuck_)) {
+    if ((ring_.room() < size && !refused_in_turn_) || (ring_.size() >= flush_size && !stuck_)) {
         flush();
     }
     if (ring_.room() < size) {
@@ -86,6 +86,7 @@ void Writer::flush() {
         const Result<Moved> moved = sys::write_some(file_, behind(ring_.drainable(), torn_));
         if (!moved) {
             refusal_ = moved.error();
+            refused_in_turn_ = true;
             return;
         }
         refusal_.reset();

@@ -1,7 +1,7 @@
-// Writer: whole records through a ring into one file. One writev a turn empties the ring. What the
-// file does not take stays in the ring and is tried again; when the ring is full, whole records are
-// dropped and counted, so that the container never waits for a disk. A record that was written in
-// part is finished first when the file takes bytes again, or cut off at the end.
+// Writer: whole records through a ring into one file, one write a turn, or several in a flood. What
+// the file does not take stays in the ring and is tried again; when the ring is full, whole records
+// are dropped and counted, so that the container never waits for a disk. A record that was written
+// in part is finished first when the file takes bytes again, or cut off at the end.
 #pragma once
 
 #include "base/ring.h"
@@ -39,6 +39,9 @@ class Writer {
     // Writes what the ring holds, as far as the file takes it.
     void flush();
 
+    // A file that has refused in this turn may be asked again.
+    void end_turn() { refused_in_turn_ = false; }
+
     // Cuts off what the file has of a record in part, where a file can be cut; the record stays in
     // the ring.
     void cut_torn_record();
@@ -67,6 +70,7 @@ class Writer {
     uint64_t written_ = 0;
     size_t torn_ = 0;    // bytes of the record at the ring's head that are in the file already
     bool stuck_ = false; // the last flush left something
+    bool refused_in_turn_ = false; // the disk is not asked again for every record
     Loss loss_;
     std::optional<base::Error> refusal_;
 };

@@ -385,11 +385,64 @@ TEST_CASE("a stream that floods gets a larger pipe for a time, and only one at a
     CHECK(size_of(f.out) == Buffers::flood_max);
     flood(f.err);
     CHECK(size_of(f.err) == size);
+    Fixture::write(f.out, std::string(Buffers::flood_max, '\n'));
+    f.output.end_flood(); // it is only held back, and still floods
+    CHECK(size_of(f.out) == Buffers::flood_max);
+    f.serve();
     f.output.end_flood();
     CHECK(size_of(f.out) == size);
     flood(f.err);
     CHECK(size_of(f.err) == Buffers::flood_max);
-    CHECK(f.logged().size() == 181 * (line.size() + std::string_view{"stdout F "}.size()));
+    CHECK(f.logged().size() == 181 * (line.size() + std::string_view{"stdout F "}.size()) +
+                                   Buffers::flood_max * std::string_view{"stdout F \n"}.size());
+}
+
+TEST_CASE("a silent client and a slow log hold back a runtime that floods, and do no harm") {
+    const support::TempDir place;
+    const std::string path = place / "fifo";
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    Fixture fixture(path); // not started: the runtime still runs
+    const Fd client{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
+    REQUIRE(sys::connect_path(client, fixture.directory / "attach"));
+    fixture.serve();
+    const Fd log{::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)};
+    std::array<char, 4096> bytes{};
+
+    // The log has room for nothing, and then the client neither.
+    while (::write(log.number(), bytes.data(), bytes.size()) > 0) {
+    }
+
+    const std::string line = std::string(200, 'f') + "\n";
+    size_t lines = 0;
+    for (int i = 0; i < 3; ++i) {
+        while (::write(fixture.out.number(), line.data(), line.size()) > 0) {
+            ++lines;
+        }
+        fixture.serve();
+    }
+    REQUIRE(fixture.recorder.waits_for_reader());
+    const std::string packet(4000, 'p');
+    while (!fixture.clients.owing()) {
+        fixture.clients.offer(Stream::standard_error, base::bytes_of(packet), fixture.now);
+    }
+    std::string got;
+    const auto read_log = [&] {
+        const ssize_t count = ::read(log.number(), bytes.data(), bytes.size());
+        got.append(bytes.data(), static_cast<size_t>(std::max<ssize_t>(count, 0)));
+        fixture.wait_until(fixture.now + 1);
+    };
+    for (int i = 0; i < 60; ++i) {
+        read_log();
+    }
+    CHECK(fixture.clients.owing());
+    fixture.clients.close_all();
+    fixture.output.start(fixture.now);
+    const auto whole = [&] { return std::count(got.begin(), got.end(), '\n'); };
+    for (int i = 0; i < 10'000 && static_cast<size_t>(whole()) < lines; ++i) {
+        read_log();
+        fixture.serve();
+    }
+    CHECK(static_cast<size_t>(whole()) == lines);
 }
 
 TEST_CASE("a log that is a fifo with a slow reader holds the container back and loses nothing "

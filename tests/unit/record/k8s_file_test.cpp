@@ -431,6 +431,46 @@ TEST_CASE("a batch leaves the files that its records one by one would leave") {
     }
 }
 
+TEST_CASE("a disk that takes bytes again loses no record of the turn in which it does") {
+    const TempDir directory;
+    const std::string path = directory / "log";
+    Log log(path);
+    REQUIRE(log.file().open());
+    const K8sHead head(stamp, Stream::standard_output);
+    int last = 0;
+    {
+        const Faults faults([](const shadow::Call& call) {
+            return Instead{.error = call.name == "write" ? ENOSPC : 0};
+        });
+        for (; last < 85; ++last) { // as many as fit the ring
+            log.file().record(head, Tag::full, base::bytes_of("x"));
+        }
+        log.file().flush(0);
+    }
+    for (; last < 400; ++last) {
+        log.file().record(head, Tag::full, base::bytes_of("x"));
+    }
+    log.file().flush(0);
+    const std::string text = read_file(path);
+    CHECK(std::count(text.begin(), text.end(), '\n') == last);
+}
+
+TEST_CASE("a reopening that is asked for is tried although a record has asked in vain") {
+    const TempDir directory;
+    const std::string path = directory / "log";
+    Log log(path, {.size_max = 3 * number_record, .backups = 2});
+    REQUIRE(log.file().open());
+    log.count_to(3);
+    const K8sHead head(stamp, Stream::standard_output);
+    {
+        const Faults faults("renameat", 1, EACCES);
+        log.file().record(head, Tag::full, base::bytes_of("004")); // its rotation fails
+        REQUIRE(faults.fired());
+    }
+    log.file().reopen(); // in the same turn
+    CHECK(numbers_in(path + ".1") == counted(1, 4));
+}
+
 TEST_CASE("a log directory that has vanished is a warning, and logging resumes (regression 6)") {
     for (const int backups : {0, 2}) {
         const TempDir directory;
@@ -459,6 +499,16 @@ TEST_CASE("a log that is not a file is not replaced") {
     REQUIRE(log.file().open());
     log.count_to(5);
     log.file().reopen();
+    {
+        // What has no size is not written record by record either.
+        const Faults faults;
+        const K8sHead head(stamp, Stream::standard_output);
+        K8sFile::Batch batch{log.file()};
+        for (int i = 0; i < 50; ++i) {
+            batch.record(head, Tag::full, base::bytes_of("x"));
+        }
+        CHECK(faults.count("write") == 0);
+    }
     CHECK(support::fs::read_symlink(path) == "/dev/null");
     CHECK(names_in(directory.path()) == std::vector<std::string>{"log"});
 }
