@@ -35,6 +35,14 @@ constexpr Instant status_patience_ms = 1000;
 // How often a container that no descriptor tells about is asked for.
 constexpr Instant container_poll_ms = 1000;
 
+// How long output keeps everything else waiting while much of it is written.
+constexpr Instant busy_ms = 20;
+
+bool is_output(const Event& event) {
+    return event.source == Source::standard_output || event.source == Source::standard_error ||
+           (event.source == Source::attach_client && (event.mask & EPOLLOUT) != 0);
+}
+
 std::string_view name_of(Phase phase) {
     switch (phase) {
     case Phase::creating:
@@ -70,25 +78,57 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
             fail("Failed to wait for events", nullptr, events.error());
             break;
         }
-        // The order of a turn is that of sys::Source: children, signals, who connects, output, the
-        // rest.
-        for (size_t source = 0; source < sys::source_count; ++source) {
-            for (const Event& event : *events) {
-                if (static_cast<size_t>(event.source) == source && poller_.is_current(event)) {
-                    dispatch(event, now);
-                }
-            }
+        dispatch_all(*events, now);
+        if (recorder_.is_busy() && phase_ == Phase::running) {
+            recorder_.shield().run(
+                [](void* self) { static_cast<Monitor*>(self)->take_busy_turns(); }, this);
+            now = sys::monotonic_ms();
+            on_signals(now); // epoll has forgotten those that came, which nobody in there could see
         }
         end_turn(now);
     }
     return outcome_;
 }
 
+// The order of a turn is that of sys::Source: children, signals, who connects, output, the rest.
+void Monitor::dispatch_all(std::span<const Event> events, Instant now) {
+    for (size_t source = 0; source < sys::source_count; ++source) {
+        for (const Event& event : events) {
+            if (static_cast<size_t>(event.source) == source && poller_.is_current(event)) {
+                dispatch(event, now);
+            }
+        }
+    }
+}
+
+// Ends this turn's output and takes more turns, in the shield (sys/shield.h), with nothing but
+// output in them: anything else waits until we are outside again. One shield for many turns is what
+// makes it cheap.
+void Monitor::take_busy_turns() {
+    sys::Poller::Batch batch;
+    Instant now = sys::monotonic_ms();
+    const Instant end = now + busy_ms;
+    for (;;) {
+        output_.settle(now);
+        recorder_.flush(now);
+        if (now >= end) {
+            return;
+        }
+        const auto events = poller_.wait(now, now + 1, batch);
+        now = sys::monotonic_ms();
+        if (!events || events->empty()) {
+            recorder_.calm_down();
+            return;
+        }
+        if (!recorder_.is_busy() || !std::all_of(events->begin(), events->end(), is_output)) {
+            return;
+        }
+        dispatch_all(*events, now);
+    }
+}
+
 void Monitor::dispatch(const Event& event, Instant now) {
-    const bool is_output = event.source == Source::standard_output ||
-                           event.source == Source::standard_error ||
-                           (event.source == Source::attach_client && (event.mask & EPOLLOUT) != 0);
-    rare_event_ = rare_event_ || !is_output;
+    rare_event_ = rare_event_ || !is_output(event);
     switch (event.source) {
     case Source::runtime:
         return on_runtime_ended(now);

@@ -122,6 +122,8 @@ class Monitor {
     void fail_with(std::string_view words);
     void enter(Phase phase);
     void end_turn(sys::Instant now);
+    void dispatch_all(std::span<const sys::Event> events, sys::Instant now);
+    void take_busy_turns();
     [[nodiscard]] sys::Instant deadline() const;
     [[nodiscard]] bool uses_terminal() const { return options_.terminal; }
 

@@ -77,7 +77,7 @@ Result<void> K8sFile::open() {
     }
     is_regular_ = S_ISREG(status.st_mode);
     base_size_ = is_regular_ ? static_cast<uint64_t>(status.st_size) : 0;
-    writer_.set_file(std::move(*file));
+    writer_.set_file(std::move(*file), is_regular_ ? std::optional{base_size_} : std::nullopt);
     if (base_size_ != 0) {
         mend_end();
     }
@@ -171,7 +171,7 @@ void K8sFile::reopen() {
     }
     cannot_reopen_ = false;
     writer_.cut_torn_record();
-    writer_.set_file(std::move(*file));
+    writer_.set_file(std::move(*file), 0);
     base_size_ = 0;
 }
 

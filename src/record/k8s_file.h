@@ -89,6 +89,9 @@ class K8sFile {
 
     [[nodiscard]] bool waits_for_reader() const { return paced_ && writer_.waits_for_reader(); }
 
+    // See Writer::is_busy.
+    [[nodiscard]] Writer& writer() { return writer_; }
+
     [[nodiscard]] bool holds_bytes() const { return writer_.holds_bytes(); }
 
     // When flush() is to be called without output: while the disk refuses.

@@ -59,6 +59,11 @@ class Recorder {
     // Whether records wait in memory.
     [[nodiscard]] bool holds_bytes() const { return k8s_file_.holds_bytes(); }
 
+    // See Writer::is_busy. The journal's entries are to come from our own pid, which it notes.
+    [[nodiscard]] bool is_busy() { return !journal_.is_on() && k8s_file_.writer().is_busy(); }
+    void calm_down() { k8s_file_.writer().calm_down(); }
+    [[nodiscard]] sys::Shield& shield() { return k8s_file_.writer().shield(); }
+
     // Opens the log anew under its name.
     void reopen() { k8s_file_.reopen(); }
 

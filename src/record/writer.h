@@ -8,6 +8,7 @@
 #include "record/loss.h"
 #include "sys/fd.h"
 #include "sys/io.h"
+#include "sys/shield.h"
 
 #include <optional>
 
@@ -20,8 +21,9 @@ class Writer {
     explicit Writer(base::MutableBytes storage) : ring_{storage} {}
 
     // Writes to `file` from now on; what the ring holds goes there too, from a record's start. To
-    // leave no part of a record in the old file, cut it off first.
-    void set_file(sys::Fd file);
+    // leave no part of a record in the old file, cut it off first. `size` is that of a regular
+    // file, in which a killed monitor must not leave a part of a record.
+    void set_file(sys::Fd file, std::optional<uint64_t> size = std::nullopt);
 
     [[nodiscard]] sys::FdRef file() const { return file_; }
     [[nodiscard]] bool has_file() const { return file_.valid(); }
@@ -36,8 +38,14 @@ class Writer {
     [[nodiscard]] base::MutableBytes fillable();
     void filled(size_t count) { ring_.filled(count); }
 
-    // Writes what the ring holds, as far as the file takes it.
+    // Writes what the ring holds, as far as the file takes it; shielded where the write is more
+    // than the kernel does in one piece.
     void flush();
+
+    // Whether it goes on like this, so that whole turns should be shielded; not after calm_down().
+    [[nodiscard]] bool is_busy() const { return crossings_ == busy_crossings; }
+    void calm_down() { crossings_ = 0; }
+    [[nodiscard]] sys::Shield& shield() { return shield_; }
 
     // A file that has refused in this turn may be asked again.
     void end_turn() { refused_in_turn_ = false; }
@@ -63,13 +71,20 @@ class Writer {
     [[nodiscard]] const Loss& loss() const { return loss_; }
 
   private:
+    static constexpr uint8_t busy_crossings = 2;
+
+    [[nodiscard]] bool crosses_page() const;
+    void write_out();
     void advance(size_t count);
 
     base::Ring ring_;
     sys::Fd file_;
+    sys::Shield shield_;
+    std::optional<uint64_t> size_; // of a regular file when it was set
     uint64_t written_ = 0;
-    size_t torn_ = 0;    // bytes of the record at the ring's head that are in the file already
-    bool stuck_ = false; // the last flush left something
+    size_t torn_ = 0;       // bytes of the record at the ring's head that are in the file already
+    uint8_t crossings_ = 0; // how many of the last writes went over the end of a page
+    bool stuck_ = false;    // the last flush left something
     bool refused_in_turn_ = false; // the disk is not asked again for every record
     Loss loss_;
     std::optional<base::Error> refusal_;

@@ -25,7 +25,8 @@ struct Instead {
 
 // One call as it was made: the `nth` of its name since the Faults object was made, from 1.
 // syscall(2) goes by what it asks for ("close_range"); clone(2) with CLONE_PIDFD is noted as
-// "CLONE_PIDFD" too, whose failure is an old kernel that does not know the flag.
+// "CLONE_PIDFD" too, whose failure is an old kernel that does not know the flag, and with CLONE_VM
+// as "CLONE_VM", whose failure is an emulator that copies the memory.
 struct Call {
     std::string_view name;
     int nth = 0;

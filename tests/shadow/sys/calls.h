@@ -157,6 +157,9 @@ inline int clone(int (*run)(void*), void* stack, int flags, void* argument, int*
     if ((flags & CLONE_PIDFD) != 0 && shadow::ask("CLONE_PIDFD").error != 0) {
         flags &= ~CLONE_PIDFD;
     }
+    if ((flags & CLONE_VM) != 0 && shadow::ask("CLONE_VM").error != 0) {
+        flags &= ~(CLONE_VM | CLONE_VFORK);
+    }
     return ::clone(run, stack, flags, argument, pidfd);
 }
 
