@@ -35,8 +35,8 @@ constexpr Instant status_patience_ms = 1000;
 // How often a container that no descriptor tells about is asked for.
 constexpr Instant container_poll_ms = 1000;
 
-// How long output keeps everything else waiting while much of it is written.
-constexpr Instant busy_ms = 20;
+// So long without output ends a time of much output. A signal may have to wait for it.
+constexpr Instant busy_pause_ms = 50;
 
 bool is_output(const Event& event) {
     return event.source == Source::standard_output || event.source == Source::standard_error ||
@@ -78,12 +78,16 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
             fail("Failed to wait for events", nullptr, events.error());
             break;
         }
-        dispatch_all(*events, now);
+        (void)dispatch_all(*events, now, Which::all);
         if (recorder_.is_busy() && phase_ == Phase::running) {
-            recorder_.shield().run(
-                [](void* self) { static_cast<Monitor*>(self)->take_busy_turns(); }, this);
-            now = sys::monotonic_ms();
-            on_signals(now); // epoll has forgotten those that came, which nobody in there could see
+            busy_now_ = now;
+            recorder_.shield().run_long(
+                [](void* self) { static_cast<Monitor*>(self)->take_busy_turns(); },
+                this,
+                signals_.fd());
+            now = busy_now_;
+            on_signals(now);    // epoll may have forgotten those that came
+            rare_event_ = true; // as signals are
         }
         end_turn(now);
     }
@@ -91,39 +95,42 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
 }
 
 // The order of a turn is that of sys::Source: children, signals, who connects, output, the rest.
-void Monitor::dispatch_all(std::span<const Event> events, Instant now) {
+// Returns whether there was nothing but output.
+bool Monitor::dispatch_all(std::span<const Event> events, Instant now, Which which) {
+    bool is_all_output = true;
     for (size_t source = 0; source < sys::source_count; ++source) {
         for (const Event& event : events) {
-            if (static_cast<size_t>(event.source) == source && poller_.is_current(event)) {
+            if (static_cast<size_t>(event.source) != source || !poller_.is_current(event)) {
+                continue;
+            }
+            is_all_output = is_all_output && is_output(event);
+            if (which == Which::all || is_output(event)) {
                 dispatch(event, now);
             }
         }
     }
+    return is_all_output;
 }
 
 // Ends this turn's output and takes more turns, in the shield (sys/shield.h), with nothing but
 // output in them: anything else waits until we are outside again. One shield for many turns is what
-// makes it cheap.
+// makes it cheap, in time and in what the kernel keeps of a process that has just ended.
 void Monitor::take_busy_turns() {
     sys::Poller::Batch batch;
-    Instant now = sys::monotonic_ms();
-    const Instant end = now + busy_ms;
+    bool goes_on = true;
     for (;;) {
-        output_.settle(now);
-        recorder_.flush(now);
-        if (now >= end) {
+        output_.expire(busy_now_);
+        output_.settle(busy_now_);
+        recorder_.flush(busy_now_);
+        if (!goes_on || !recorder_.is_busy() || deadline() <= busy_now_ ||
+            recorder_.shield().is_over()) {
+            recorder_.calm_down(); // what is left to wait for waits outside
             return;
         }
-        const auto events = poller_.wait(now, now + 1, batch);
-        now = sys::monotonic_ms();
-        if (!events || events->empty()) {
-            recorder_.calm_down();
-            return;
-        }
-        if (!recorder_.is_busy() || !std::all_of(events->begin(), events->end(), is_output)) {
-            return;
-        }
-        dispatch_all(*events, now);
+        const auto events =
+            poller_.wait(busy_now_, std::min(busy_now_ + busy_pause_ms, deadline()), batch);
+        busy_now_ = sys::monotonic_ms();
+        goes_on = events && !events->empty() && dispatch_all(*events, busy_now_, Which::output);
     }
 }
 
@@ -195,7 +202,8 @@ void Monitor::give_back_memory(Instant now) {
     if (phase_ != Phase::running) {
         return;
     }
-    if (std::exchange(rare_event_, false) || output_.take_burst()) {
+    const bool is_burst = output_.take_burst();
+    if (std::exchange(rare_event_, false) || is_burst) {
         give_back_at_ = now + quiet_ms;
         return;
     }

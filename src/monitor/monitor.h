@@ -98,6 +98,8 @@ class Monitor {
     void abandon() { console_.close(); }
 
   private:
+    enum class Which : uint8_t { all, output };
+
     bool prepare_streams();
     bool make_stdin();
     bool make_output(record::Stream stream, sys::Fd& runtime_end);
@@ -122,7 +124,7 @@ class Monitor {
     void fail_with(std::string_view words);
     void enter(Phase phase);
     void end_turn(sys::Instant now);
-    void dispatch_all(std::span<const sys::Event> events, sys::Instant now);
+    bool dispatch_all(std::span<const sys::Event> events, sys::Instant now, Which which);
     void take_busy_turns();
     [[nodiscard]] sys::Instant deadline() const;
     [[nodiscard]] bool uses_terminal() const { return options_.terminal; }
@@ -157,6 +159,7 @@ class Monitor {
     OomWatch oom_watch_;
     NotifyRelay notify_relay_;
 
+    sys::Instant busy_now_ = 0; // in a time of much output
     sys::Instant timeout_at_ = sys::never;
     sys::Instant give_back_at_ = sys::never;
     sys::Instant log_retry_at_ = sys::never;

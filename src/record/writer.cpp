@@ -19,6 +19,11 @@ constexpr std::array newline{std::byte{'\n'}};
 // ext4 is 12 % more, with the whole ring 3 % less, which the pages are not worth.
 constexpr size_t flush_size = 98'304;
 
+constexpr uint64_t page = 4096; // some have larger ones
+
+// More busy turns are not counted: two quiet ones in the middle of many change nothing.
+constexpr uint8_t busy_turns_max = 4;
+
 // How many of the first `count` bytes stand behind the last '\n' among them; nothing if there is
 // none.
 std::optional<size_t> tail_after_newline(const base::Ring::ConstSpans& spans, size_t count) {
@@ -87,19 +92,14 @@ base::MutableBytes Writer::fillable() {
 // each, 365, 362 and 382 left a part of one with writes of 256 kB, 318, 318 and 340 with 64 kB, and
 // 3, 5 and 7 with a write for each record.
 bool Writer::crosses_page() const {
-    constexpr uint64_t page = 4096; // some have larger ones
     return size_ && (*size_ + written_) % page + held() > page;
 }
 
 void Writer::flush() {
     if (!crosses_page()) {
-        if (!ring_.empty()) {
-            crossings_ = 0;
-        }
         write_out();
         return;
     }
-    crossings_ = std::min<uint8_t>(crossings_ + 1, busy_crossings);
     shield_.run([](void* self) { static_cast<Writer*>(self)->write_out(); }, this);
 }
 
@@ -122,9 +122,20 @@ void Writer::write_out() {
     stuck_ = !ring_.empty();
 }
 
+void Writer::end_turn() {
+    refused_in_turn_ = false;
+    const size_t count = std::exchange(written_in_turn_, 0);
+    if (count > page) {
+        busy_turns_ = std::min<uint8_t>(busy_turns_ + 1, busy_turns_max);
+    } else if (count != 0 && busy_turns_ != 0) {
+        --busy_turns_;
+    }
+}
+
 // A record leaves the ring when the file has all of it.
 void Writer::advance(size_t count) {
     written_ += count;
+    written_in_turn_ += count;
     const size_t reached = torn_ + count;
     if (reached == ring_.size()) {
         torn_ = 0;

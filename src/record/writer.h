@@ -42,13 +42,13 @@ class Writer {
     // than the kernel does in one piece.
     void flush();
 
-    // Whether it goes on like this, so that whole turns should be shielded; not after calm_down().
-    [[nodiscard]] bool is_busy() const { return crossings_ == busy_crossings; }
-    void calm_down() { crossings_ = 0; }
+    // Whether so much is written, turn after turn, that whole turns should be shielded.
+    [[nodiscard]] bool is_busy() const { return busy_turns_ >= busy_min; }
+    void calm_down() { busy_turns_ = 0; }
     [[nodiscard]] sys::Shield& shield() { return shield_; }
 
     // A file that has refused in this turn may be asked again.
-    void end_turn() { refused_in_turn_ = false; }
+    void end_turn();
 
     // Cuts off what the file has of a record in part, where a file can be cut; the record stays in
     // the ring.
@@ -71,7 +71,7 @@ class Writer {
     [[nodiscard]] const Loss& loss() const { return loss_; }
 
   private:
-    static constexpr uint8_t busy_crossings = 2;
+    static constexpr uint8_t busy_min = 2;
 
     [[nodiscard]] bool crosses_page() const;
     void write_out();
@@ -82,9 +82,10 @@ class Writer {
     sys::Shield shield_;
     std::optional<uint64_t> size_; // of a regular file when it was set
     uint64_t written_ = 0;
-    size_t torn_ = 0;       // bytes of the record at the ring's head that are in the file already
-    uint8_t crossings_ = 0; // how many of the last writes went over the end of a page
-    bool stuck_ = false;    // the last flush left something
+    size_t torn_ = 0; // bytes of the record at the ring's head that are in the file already
+    size_t written_in_turn_ = 0;
+    uint8_t busy_turns_ = 0;       // turns that wrote more than a page, less those that did not
+    bool stuck_ = false;           // the last flush left something
     bool refused_in_turn_ = false; // the disk is not asked again for every record
     Loss loss_;
     std::optional<base::Error> refusal_;

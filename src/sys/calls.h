@@ -51,6 +51,7 @@ using ::ftruncate;
 using ::getpagesize;
 using ::getpgid;
 using ::getpid;
+using ::getppid;
 using ::getrandom;
 using ::getsockopt;
 using ::inotify_add_watch;
@@ -90,6 +91,7 @@ using ::umask;
 using ::unlink;
 using ::unlinkat;
 using ::waitid;
+using ::waitpid;
 using ::write;
 using ::writev;
 

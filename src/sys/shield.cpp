@@ -2,29 +2,28 @@
 
 #include "sys/calls.h"
 
-#include <array>
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
 
 namespace sys {
 
 namespace {
 
-// Enough for a turn of output with what it may have to say.
-constexpr size_t stack_size = 32'768;
+// What the frames of attempt() and of the calls in it take at most. The stack of the new process
+// begins below them: we wait, and have no signal handler that could run there.
+constexpr uintptr_t frames_max = 512;
 
-struct Work {
-    void (*run)(void*);
+struct Start {
+    Shield::Work work; // nullptr: none
     void* argument;
-    bool began;
+    volatile bool began;
 };
 
 int begin_work(void* place) {
-    Work& work = *static_cast<Work*>(place);
-    work.began = true;
-    if (work.run != nullptr) {
-        work.run(work.argument);
+    Start& start = *static_cast<Start*>(place);
+    start.began = true;
+    if (start.work != nullptr) {
+        start.work(start.argument);
     }
     ::_exit(0);
 }
@@ -32,39 +31,58 @@ int begin_work(void* place) {
 } // namespace
 
 // False: nothing was done, and may be another time, or never can be where memory is not shared.
-[[gnu::noinline]] bool Shield::attempt(void (*run)(void*), void* argument) {
-    alignas(16) std::array<std::byte, stack_size> stack;
-    Work work{.run = run, .argument = argument, .began = false};
-    // Without a signal at its end nobody who reaps our children meets it.
-    constexpr int flags = CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_VFORK;
-    const pid_t pid = sys::clone(begin_work, stack.data() + stack.size(), flags, &work);
+[[gnu::noinline]] bool Shield::attempt(Work work, void* argument, FdRef signals) {
+    const uintptr_t stack =
+        (reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - frames_max) & ~uintptr_t{15};
+    Start start{.work = work, .argument = argument, .began = false};
+    // Short work has no signal at its end, so that nobody who reaps our children meets it.
+    constexpr int flags = CLONE_VM | CLONE_FILES | CLONE_FS;
+    const pid_t pid = sys::clone(begin_work,
+                                 reinterpret_cast<void*>(stack),
+                                 flags | (signals.valid() ? SIGCHLD : CLONE_VFORK),
+                                 &start);
     if (pid < 0) {
         return false;
     }
-    siginfo_t info{};
-    while (sys::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | __WALL) != 0 &&
-           errno == EINTR) {
+    if (signals.valid()) {
+        pollfd signal{.fd = signals.number(), .events = POLLIN, .revents = 0};
+        (void)sys::poll(&signal, 1, -1);
+        is_called_ = true;
     }
-    if (!work.began) {
+    while (sys::waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
+    }
+    if (!start.began) {
         state_ = State::useless; // an emulator has copied the memory
     }
-    return work.began;
+    return start.began;
 }
 
-void Shield::run(void (*work)(void*), void* argument) {
+void Shield::run(Work work, void* argument) {
+    run_long(work, argument, {});
+}
+
+void Shield::run_long(Work work, void* argument, FdRef signals) {
     // The first time without work, which would be lost in a copy.
-    if (state_ == State::untried && attempt(nullptr, nullptr)) {
+    if (state_ == State::untried && attempt(nullptr, nullptr, {})) {
         state_ = State::usable;
     }
+    is_called_ = false;
     if (state_ == State::usable) {
         state_ = State::in_use;
-        const bool done = attempt(work, argument);
+        owner_ = sys::getpid();
+        const bool done = attempt(work, argument, signals);
         state_ = State::usable;
         if (done) {
             return;
         }
     }
+    // Ours are not seen either while we work.
+    is_called_ = state_ != State::in_use;
     work(argument);
+}
+
+bool Shield::is_over() const {
+    return is_called_ || sys::getppid() != owner_;
 }
 
 } // namespace sys

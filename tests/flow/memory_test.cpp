@@ -104,7 +104,7 @@ TEST_CASE("A container that prints a line now and then never makes the monitor l
     // Mostly to stdout, as programs do.
     m.shell("say() { echo \"$1: something has happened, and this is what it was\"; "
             "[ $(($1 % 10)) != 0 ] || echo \"$1: and this was wrong\" >&2; }; "
-            "echo one; : <go; n=0; while [ $n -lt 20 ]; do say $n; sleep 0.002; n=$((n+1)); done; "
+            "echo one; : <go; n=0; while [ $n -lt 60 ]; do say $n; sleep 0.002; n=$((n+1)); done; "
             ": <more; while [ $n -lt " +
             std::to_string(lines) +
             " ]; do say $n; sleep 0.002; n=$((n+1)); done; echo >done; : <end; exit 3");
@@ -113,7 +113,7 @@ TEST_CASE("A container that prints a line now and then never makes the monitor l
     const pid_t pid = m.process().pid();
     settle();
     m.open_gate("go");
-    m.wait_log("stdout F 19: something");
+    m.wait_log("stdout F 59: something"); // with one that goes over the end of a page of the log
     settle();
     const long before = rss_of(pid);
     m.open_gate("more");

@@ -317,26 +317,38 @@ TEST_CASE("a write that goes over the end of a page of a regular file is shielde
     }
 }
 
-TEST_CASE("a file is busy when two writes in a row went over the end of a page") {
+TEST_CASE("a file is busy when turn after turn writes more than a page") {
     std::vector<std::byte> storage(16'384);
     const TempDir directory;
     Writer writer{storage};
     writer.set_file(open_log(directory / "log"), 0);
-    const auto write = [&](size_t size) {
-        put(writer, "", std::string(size - 1, 'x'));
-        writer.flush();
+    const auto turn = [&](size_t size) {
+        if (size != 0) {
+            put(writer, "", std::string(size - 1, 'x'));
+            writer.flush();
+        }
+        writer.end_turn();
         return writer.is_busy();
     };
-    CHECK_FALSE(write(5000));
-    CHECK_FALSE(write(100));
-    CHECK_FALSE(write(5000));
-    CHECK(write(5000));
-    writer.flush(); // of nothing
-    CHECK(writer.is_busy());
-    writer.calm_down();
-    CHECK_FALSE(write(5000));
-    CHECK(write(5000));
-    CHECK_FALSE(write(100));
+    CHECK_FALSE(turn(5000));
+    CHECK_FALSE(turn(4096));
+    CHECK_FALSE(turn(5000));
+    CHECK(turn(5000));
+    CHECK(turn(0));
+    CHECK_FALSE(turn(4096));
+    SECTION("not when it has come to a rest") {
+        CHECK(turn(5000));
+        writer.calm_down();
+        CHECK_FALSE(turn(5000));
+    }
+    SECTION("for two more short turns after many long ones") {
+        for (int n = 0; n < 10; ++n) {
+            turn(5000);
+        }
+        CHECK(turn(1));
+        CHECK(turn(1));
+        CHECK_FALSE(turn(1));
+    }
 }
 
 TEST_CASE("what the ring holds goes to the next file, from a record's start") {
