@@ -6,17 +6,20 @@
 A life is drawn from the seed and its number alone: how the container is started, what it prints at
 what rate, on a terminal or not, how it ends, what is done with its log, and who attaches and reads,
 stalls, types or vanishes when. In some lives the disk is small, the monitor has 64 descriptors or a
-megabyte of memory, is stopped for a while, gets signals, or a flood on its ctl fifo. Afterwards every
-log line, packet, message, exit code and file is checked against the model, and that nothing is left:
-no process, descriptor, file or socket.
+megabyte of memory, is stopped for a while, gets signals, or a flood on its ctl fifo. In some the output
+goes to a stand-in for journald, which stands still or is restarted; in some the clocks jump, by hours
+or by a century (clocks.py); in some the container is real, started by runc (real.py), and now and then
+killed for want of memory. Afterwards every log line, stamp, journal entry, packet, message, exit code
+and file is checked against the model, and that nothing is left: no process, descriptor, file or socket.
 
-A life that goes wrong is printed with the command that lives it again. What is drawn is the same then;
-how it interleaves is up to the machine. MOTE_CONMON names the monitor. Needs root for a mount
-namespace; clock jumps are not tried, since a time namespace cannot be moved once it is entered.
+A life that goes wrong is printed with the command that lives it again. What is drawn is the same then,
+on a machine that has runc and lets clocks jump alike; how it interleaves is up to the machine.
+MOTE_CONMON names the monitor. Needs root for a mount namespace.
 """
 
 import argparse
 import collections
+import datetime
 import errno
 import json
 import os
@@ -26,13 +29,18 @@ import select
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
+import zoneinfo
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
 import engine  # pylint: disable=wrong-import-position
 from engine import Wrong, read_bytes, until  # pylint: disable=wrong-import-position
+import clocks  # pylint: disable=wrong-import-position
+import journal  # pylint: disable=wrong-import-position
+import real  # pylint: disable=wrong-import-position
 
 # What has not happened after so long never will. The machine may be busy.
 DEADLINE_S = 30.0
@@ -47,6 +55,13 @@ CROWD = 70
 IDLE_S = 0.15
 IDLE_TICKS = 1
 
+# What a clock may be set to: the beginning, the end of 32 bits, a leap day, what the kernel takes.
+TIMES_S = [1, 2 ** 31 - 1, 2 ** 32 - 1, 4107542399, 7200000000]
+JUMPS_S = [-0.5, 0.5, -3600, 3600, -86_400, 86_400 * 200, -86_400 * 3000]
+ZONES = ["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Chatham", "Asia/Kolkata"]
+# How far CLOCK_MONOTONIC is ahead: its milliseconds pass the ends of 31, 32 and 40 bits.
+UPTIMES_MS = [2 ** 31, 2 ** 32, 2 ** 40]
+
 STDOUT, STDERR = 2, 3
 STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
@@ -57,9 +72,9 @@ class Draw(random.Random):
     def happens(self, percent):
         return self.random() * 100 < percent
 
-    def text(self, size):
-        """About so many bytes, in lines of one kind."""
-        kind = self.choice(["short", "medium", "long", "huge", "empty", "binary"])
+    def text(self, size, kinds=()):
+        """About so many bytes, in lines of one kind; `kinds` are beside the usual ones."""
+        kind = self.choice(["short", "medium", "long", "huge", "empty", "binary", *kinds])
         lines, length = [], 0
         while length < size:
             if kind == "short":
@@ -72,6 +87,8 @@ class Draw(random.Random):
                 line = b"%d:" % self.randrange(1000) + b"H" * self.randrange(9000, 60000)
             elif kind == "empty":
                 line = b"" if self.happens(80) else b"x"
+            elif kind == "priority":
+                line = b"<%d>%d" % (self.choice([0, 1, 2, 4, 5, 7, 8]), self.randrange(10 ** 6))
             else:
                 line = self.randbytes(self.randrange(1, 300))
             lines.append(line)
@@ -131,6 +148,9 @@ class Life:
         self.is_open = False      # the container prints, or may
         self.is_cut = False       # the log has been replaced: its beginning may be missing
         self.disk = self.group = None
+        self.container = self.clocks = self.journal = None
+        self.loses_entries = False
+        self.wants_oom = False
         self.renamed = []
         self.values = []
         self.pid = 0
@@ -149,13 +169,16 @@ class Life:
         self.code, self.dies = draw.choice([
             (0, "exit 0"), (1, "exit 1"), (7, "exit 7"), (255, "exit 255"), (126, "exit 126"),
             (137, "kill -9 $$"), (134, "kill -6 $$"), (141, "kill -13 $$")])
-        self.note += [self.mode, "tty" if self.tty else "", "-i" if self.has_stdin else ""]
+        self.is_real = self.mode in ("create", "exec") and self.tools.runc and draw.happens(12)
+        self.note += [self.mode, "tty" if self.tty else "", "-i" if self.has_stdin else "",
+                      "runc" if self.is_real else ""]
         self.has_exit_command = draw.happens(50)
         # On a busy machine anybody may seem to stall; then who types must not be.
         self.stall_ms = 200 if draw.happens(15) and not self.has_stdin else 0
-        self.few_descriptors = self.mode == "create" and draw.happens(6)
-        self.little_memory = self.mode == "create" and self.tools.has_memory_cgroup and \
-            draw.happens(6)
+        self.few_descriptors = self.mode == "create" and not self.is_real and draw.happens(6)
+        self.little_memory = self.mode == "create" and not self.is_real and \
+            self.tools.has_memory_cgroup and draw.happens(6)
+        self.jumps = self.tools.can_jump and not self.is_real and draw.happens(15)
         if draw.happens(30):
             start.has_start_pipe = True
         if draw.happens(30):
@@ -168,19 +191,29 @@ class Life:
             start.environment["MOTE_ATTACH_STALL_MS"] = str(self.stall_ms)
         self.choose_log()
         self.choose_container()
+        if self.jumps:
+            self.choose_clocks()
         if self.mode not in ("fails", "early", "timeout"):
             self.choose_company()
         self.events.sort(key=lambda event: event[0])
 
     def choose_log(self):
         draw, start = self.draw, self.start
-        self.log = draw.choices(["plain", "none", "renamed", "limited", "rotated", "global", "full"],
-                                [35, 8, 15, 12, 12, 6, 12])[0]
+        self.log = draw.choices(["plain", "none", "renamed", "limited", "rotated", "global", "full",
+                                 "journal", "both"], [32, 6, 14, 11, 11, 5, 11, 5, 5])[0]
+        if self.few_descriptors and self.log in ("journal", "both"):
+            self.log = "plain"  # a journal is connected to when there is something for it
         if self.little_memory:
             # cgroup v1 kills for pages of a log that are on their way to the disk, whoever has them.
             self.log = draw.choice(["none", "limited", "global"])
+        self.has_journal = self.log in ("journal", "both")
         self.note.append(self.log)
-        if self.log == "none":
+        self.record_max = draw.choice([256, 1000, 65536]) if draw.happens(10) else 16384
+        if self.record_max != 16384:
+            start.environment["MOTE_LOG_RECORD_MAX"] = str(self.record_max)
+        if self.has_journal:
+            self.choose_journal()
+        elif self.log == "none":
             start.options["-l"] = "none"
         elif self.log == "limited":
             sizes = [9000] if self.little_memory else [9000, 30_000, 200_000]
@@ -198,8 +231,52 @@ class Life:
             engine.mount_tmpfs(self.disk, f"size={draw.choice([16, 64, 256])}k")
             start.log = f"{self.disk}/ctr.log"
             start.options["-l"] = f"k8s-file:{start.log}"
-        if draw.happens(10):
-            start.environment["MOTE_LOG_RECORD_MAX"] = str(draw.choice([256, 1000, 65536]))
+
+    def choose_journal(self):
+        draw, start = self.draw, self.start
+        if self.log == "journal":
+            start.options["-l"] = "journald"
+        else:
+            start.words += ["-l", "journald"]
+        tag = draw.choice(["", "", "a tag", "t"])
+        labels = draw.choice([[], ["A=b"], ["LABEL_1=some words", "B="]])
+        if self.log == "both":
+            tag, labels = "", []  # which a k8s-file refuses
+        if tag:
+            start.words += ["--log-tag", tag]
+        for label in labels:
+            start.words += ["--log-label", label]
+        self.expectation = journal.Expectation(start.cid, "t", tag, labels, self.record_max)
+
+    def choose_clocks(self):
+        """How far ahead the monotonic clock is, where the machine is, and when its clocks jump."""
+        draw = self.draw
+        ahead_s = 0
+        if draw.happens(60):
+            now_ms = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 10 ** 6
+            ahead_s = (draw.choice(UPTIMES_MS) - now_ms) // 1000 + draw.randrange(2)
+        self.clocks = clocks.JumpingClocks(max(0, ahead_s))
+        self.zone = draw.choice(ZONES)
+        self.start.environment["TZ"] = self.zone
+        for _ in range(draw.choice([1, 3, 20])):
+            when = draw.uniform(0.0, 0.5)
+            kind = draw.choice(["to", "by", "by", "sleep"])
+            if kind == "to":
+                seconds = draw.choice(TIMES_S) - draw.choice([0.0, 0.1])
+                self.at(when, lambda seconds=seconds: self.clocks.jump_to(seconds))
+            elif kind == "by":
+                seconds = draw.choice(JUMPS_S)
+                self.at(when, lambda seconds=seconds: self.jump(seconds))
+            elif not self.has_journal:
+                # A journal that takes nothing is given up after so many seconds.
+                seconds = draw.choice([1, 3600, 86_400 * 40])
+                self.at(when, lambda seconds=seconds: self.clocks.sleep(seconds))
+        self.note.append("jumps")
+
+    def jump(self, seconds):
+        """Not to before 1970, where no clock can be set to."""
+        if self.clocks.now_ns(time.CLOCK_REALTIME) / 10 ** 9 + seconds > 0:
+            self.clocks.jump(seconds)
 
     def choose_container(self):
         """Its script, and what it prints."""
@@ -231,7 +308,12 @@ class Life:
         for number in range(draw.choice([0, 1, 1, 2, 3, 6])):
             stream = draw.choice([STDOUT, STDOUT, STDERR])
             size = draw.choice([10, 500, 4000, 30_000, 70_000, 300_000, 1_500_000])
-            text = draw.text(min(size, 40_000) if self.mode == "early" else size)
+            most = 40_000 if self.mode == "early" or self.has_journal else size
+            text = draw.text(min(size, most), ["priority"] if self.has_journal else [])
+            if self.has_journal:
+                # So that the stream of an entry can be told by its priority.
+                text = text.replace(b"<", b"(") if stream == STDERR and not self.tty else \
+                    text.replace(b"<3>", b"<2>")
             with open(f"{start.bundle}/c{number}", "wb") as file:
                 file.write(text)
             words.append(f"cat c{number}" + (" >&2" if stream == STDERR else ""))
@@ -252,6 +334,9 @@ class Life:
             words.append(": >written; : <end")
             start.gate("end")
         start.gate("go")
+        if self.is_real:
+            self.choose_real(words)
+            return
         container = "exec 3<&0; " + "; ".join(words + [self.dies])
         if self.tty:
             start.environment["TMPDIR"] = start.directory
@@ -266,6 +351,33 @@ class Life:
             start.script("container " + container, "wait-container", "pidfile", "exit 0")
         else:
             start.script("container " + container, "pidfile", "exit 0")
+        if self.has_exit_command:
+            start.exit_command("mark ran")
+
+    def choose_real(self, words):
+        """The same container, of runc's."""
+        draw, start = self.draw, self.start
+        self.container = real.Container(self.tools.runc, start, self.number)
+        dies = self.dies
+        self.is_killed = False
+        if self.mode == "create":
+            # The first process of a pid namespace does not die of signals from within.
+            self.wants_oom = draw.happens(25)
+            if self.wants_oom:
+                self.code, dies = 137, "exec dd if=/dev/zero of=/dev/null bs=200M count=1"
+                self.note.append("oom")
+            elif dies.startswith("kill") or draw.happens(20):
+                self.code, dies, self.is_killed = 137, ": >written; exec sleep 1000", True
+                self.note.append("killed")
+        script = ("stty raw -echo opost onlcr; " if self.tty else "") + "exec 3<&0; " + \
+            "; ".join(words + [dies])
+        if self.tty:
+            start.environment["TMPDIR"] = start.directory
+            start.words += ["-t"]
+        if self.mode == "exec":
+            self.container.write_exec(script, self.tty)
+        else:
+            self.container.write(script, self.tty, self.wants_oom)
         if self.has_exit_command:
             start.exit_command("mark ran")
 
@@ -305,6 +417,17 @@ class Life:
             for _ in range(draw.choice([1, 5])):
                 self.at(draw.uniform(0.0, 0.3), lambda: self.flood(lines.encode()))
             self.note.append("flood")
+        if self.has_journal and draw.happens(40):
+            when = draw.uniform(0.0, 0.3)
+            self.at(when, lambda: self.journal.stand_still())
+            self.at(when + draw.uniform(0.05, 1.0), lambda: self.journal.go_on())
+            # At the end of a container the journal is not waited for as long as it may take.
+            self.loses_entries = not self.waits
+            self.note.append("still")
+        if self.has_journal and draw.happens(25):
+            self.at(draw.uniform(0.0, 0.4), lambda: self.journal.restart())
+            self.loses_entries = True
+            self.note.append("restarted")
         if self.log == "renamed":
             for _ in range(draw.randrange(1, 6)):
                 by_signal = draw.happens(40) or not has_sockets
@@ -398,9 +521,19 @@ class Life:
 
     def live(self):
         start = self.start
-        if self.few_descriptors:
-            start.before_exec = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        def before_exec():
+            if self.few_descriptors:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+            if self.clocks:
+                self.clocks.before_exec()
+        start.before_exec = before_exec
+        if self.has_journal:
+            self.journal = journal.Journal()
+        if self.container and self.mode == "exec" and not self.container.hold():
+            raise Wrong("runc does not run a container to execute in")
         start.start()
+        if self.clocks:
+            self.clocks.serve()
         self.pending = []
         if start.has_start_pipe:
             start.go()
@@ -432,6 +565,8 @@ class Life:
         late = [event for event in self.events if event[0] >= 0]
         for what in early:
             what()
+        if self.container and self.mode == "create" and not self.container.run():
+            raise Wrong("runc does not start the container")
         if self.few_descriptors or self.little_memory:
             self.settle()
         if self.little_memory:
@@ -461,6 +596,10 @@ class Life:
                     raise Wrong("hang: the container cannot write all that it has")
             self.check_quiet(base)
             self.start.open_gate("end", DEADLINE_S, self.is_over)
+        if self.container and self.is_killed:
+            if not until(lambda: os.path.exists(f"{self.start.bundle}/written"), DEADLINE_S):
+                raise Wrong("hang: the container does not come to its last word")
+            self.container.kill()
 
     def settle(self):
         """Wait until the monitor sleeps in epoll_wait with nothing to do."""
@@ -494,6 +633,8 @@ class Life:
                     if not client.closed and not client.packets.ended]
         late = [client for client in attached if not client.sees_all]
         most = base + len(late) + 1  # a log that is full is watched by a descriptor more
+        if self.has_journal:
+            most += 1
 
         def quiet():
             self.serve(0.01)
@@ -579,8 +720,12 @@ class Life:
         self.check_messages()
         if self.has_exit_command and not os.path.exists(f"{start.bundle}/ran"):
             raise Wrong("the exit command was not run")
+        if self.container and self.wants_oom != os.path.exists(f"{start.persist}/oom"):
+            raise Wrong(f"{'no' if self.wants_oom else 'an'} oom file")
         if not failed:
             self.check_log()
+            self.check_stamps()
+            self.check_journal()
             self.check_clients()
             if self.typed and read_bytes(f"{start.bundle}/received") != self.typed:
                 got = read_bytes(f"{start.bundle}/received") or b""
@@ -608,24 +753,51 @@ class Life:
         elif len(self.values) != 1:
             raise Wrong(f"messages: {self.values}")
 
-    def log_records(self):
-        start = self.start
-        records = []
-        for name in self.renamed:
-            records += engine.parse_k8s(read_bytes(name))
-        if self.log == "full":
-            return engine.parse_k8s(read_bytes(start.log) or b"")
-        return records + start.records()
+    def log_files(self):
+        """The contents of all files of the log, the oldest first."""
+        names = [self.start.log] if self.log == "full" else self.renamed + self.start.log_files()
+        return [read_bytes(name) or b"" for name in names]
+
+    def check_stamps(self):
+        """Each is what the clock has told at some time, in the order of the records, and is local."""
+        if self.clocks is None or self.log in ("none", "journal"):
+            return
+        if self.clocks.problem:
+            raise Wrong(f"the clocks: {self.clocks.problem}")
+        zone = zoneinfo.ZoneInfo(self.zone)
+        told = iter(self.clocks.told)
+        last = None
+        for line in b"".join(self.log_files()).split(b"\n")[:-1]:
+            stamp = line[:35].decode()
+            if stamp == last:
+                continue
+            last = stamp
+            moment = datetime.datetime.fromisoformat(stamp[:19] + stamp[29:])
+            if moment.astimezone(zone).utcoffset() != moment.utcoffset():
+                raise Wrong(f"the time of another place than {self.zone}: {stamp}")
+            wanted = int(moment.timestamp()) * 10 ** 9 + int(stamp[20:29])
+            if not any(each == wanted for each in told):
+                raise Wrong(f"a stamp that no clock has told then: {stamp}")
+
+    def check_journal(self):
+        if not self.has_journal:
+            return
+        datagrams = self.journal.close()
+        self.journal = None
+        if self.mode == "timeout":
+            for datagram in datagrams:
+                self.expectation.entry(datagram)
+            return
+        self.expectation.check(datagrams, self.expected, self.loses_entries)
 
     def check_log(self):
-        if self.log == "none":
+        if self.log in ("none", "journal"):
             if os.path.exists(self.start.log):
                 raise Wrong("there is a log")
             return
-        records = self.log_records()
-        record_max = int(self.start.environment.get("MOTE_LOG_RECORD_MAX", "16384"))
+        records = [record for data in self.log_files() for record in engine.parse_k8s(data)]
         for _, _, content in records:
-            if len(content) > record_max:
+            if len(content) > self.record_max:
                 raise Wrong(f"a record of {len(content)} bytes")
         for stream, name in STREAMS.items():
             got, all_of_it = engine.joined(records, name), self.expected[stream]
@@ -714,7 +886,13 @@ class Life:
                 os.kill(self.pid, signal.SIGCONT)
             except ProcessLookupError:
                 pass
+        if self.container:
+            self.container.delete()
         engine.reap_all(10.0)
+        if self.clocks:
+            self.clocks.close()
+        if self.journal:
+            self.journal.close()
         if self.group:
             until(lambda: remove_group(self.group), 2.0)
         if self.disk:
@@ -735,9 +913,11 @@ def remove_group(path):
 # ----------------------------------------------------------------------------------------- workers
 
 class Tools:
-    def __init__(self, monitor, runtime):
+    def __init__(self, monitor, runtime, directory):
         self.monitor = monitor
         self.runtime = runtime
+        self.runc = real.Runc(directory) if real.Runc.is_here() else None
+        self.can_jump = clocks.can_jump()
         self.has_memory_cgroup = os.access(f"{MEMORY_CGROUP}/memory.limit_in_bytes", os.W_OK) or \
             os.access(f"{MEMORY_CGROUP}/memory.usage_in_bytes", os.R_OK)
 
@@ -770,6 +950,7 @@ def live_one(tools, seed, number):
 def work(tools, seed, numbers, end, out):
     engine.become_subreaper()
     engine.leave_mount_namespace()
+    journal.prepare()
     for number in numbers:
         if time.monotonic() > end:
             return
@@ -828,7 +1009,16 @@ def main():
     if not os.access(monitor, os.X_OK) or os.path.basename(monitor) != "conmon":
         raise SystemExit("MOTE_CONMON names no program called conmon")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    tools = Tools(monitor, os.path.abspath(options.runtime))
+    with tempfile.TemporaryDirectory(prefix="mote-chaos-") as directory:
+        return live_all(options, Tools(monitor, os.path.abspath(options.runtime), directory))
+
+
+def live_all(options, tools):
+    """Print what comes of the lives, in TAP's form; the status."""
+    if not tools.runc:
+        print("# no runc and busybox here: no real containers")
+    if not tools.can_jump:
+        print("# no clocks that could jump here")
     end = time.monotonic() + options.seconds
     chosen = [int(number) for number in options.life.split(",") if number]
     print(f"# seed {options.seed}" + (f", lives {chosen}" if chosen else f", {options.seconds:.0f} s"),
@@ -847,7 +1037,7 @@ def main():
         if wrong:
             wrongs.append(number)
             print(f"# life {number} ({note}): {wrong.strip()}", flush=True)
-            print(f"#   MOTE_CONMON={monitor} {sys.argv[0]} --runtime {options.runtime} --seed "
+            print(f"#   MOTE_CONMON={tools.monitor} {sys.argv[0]} --runtime {options.runtime} --seed "
                   f"{options.seed} --life {number}", flush=True)
     for pid, _ in workers:
         if os.waitpid(pid, 0)[1] != 0:

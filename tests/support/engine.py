@@ -375,14 +375,15 @@ class Start:
         finally:
             os.close(fifo)
 
-    def records(self):
-        """The records of all files of the log, the oldest first."""
+    def log_files(self):
+        """The names of all files of the log, the oldest first."""
         backups = sorted((int(name.rpartition(".")[2]) for name in os.listdir(self.bundle)
                           if re.fullmatch(r"ctr\.log\.\d+", name)), reverse=True)
-        records = []
-        for name in [f"{self.log}.{number}" for number in backups] + [self.log]:
-            records += parse_k8s(read_bytes(name) or b"")
-        return records
+        return [f"{self.log}.{number}" for number in backups] + [self.log]
+
+    def records(self):
+        """The records of all of them."""
+        return [record for name in self.log_files() for record in parse_k8s(read_bytes(name) or b"")]
 
     def close(self):
         """Give everything back but the processes."""
