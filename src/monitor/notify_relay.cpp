@@ -71,7 +71,11 @@ Result<void> NotifyRelay::open(const char* bundle, const char* host) {
 void NotifyRelay::on_ready(sys::Instant now) {
     for (int i = 0; i < datagrams_max && !holds_message(); ++i) {
         const Result<Moved> moved = sys::receive_record(socket_.fd(), datagram_);
-        if (!moved || moved->state == Moved::State::would_block) {
+        if (!moved) {
+            wait(now); // it stays readable
+            return;
+        }
+        if (moved->state == Moved::State::would_block) {
             return;
         }
         put_allowed_notices(notices_, base::text_of(datagram_.first(moved->count)));
@@ -82,20 +86,32 @@ void NotifyRelay::on_ready(sys::Instant now) {
 }
 
 void NotifyRelay::expire(sys::Instant now) {
-    if (retry_at_ <= now) {
-        forward(now);
+    if (retry_at_ > now) {
+        return;
     }
+    if (holds_message()) {
+        forward(now);
+        return;
+    }
+    retry_at_ = sys::never;
+    (void)socket_.want(EPOLLIN);
+}
+
+void NotifyRelay::wait(sys::Instant now) {
+    retry_at_ = now + retry_ms;
+    (void)socket_.want(sys::Watch::nothing);
 }
 
 void NotifyRelay::forward(sys::Instant now) {
     const Result<Moved> sent = send();
     const bool is_full =
         sent ? sent->state == Moved::State::would_block : sent.error().code == EAGAIN; // of connect
-    retry_at_ = is_full ? now + retry_ms : sys::never;
-    (void)socket_.want(is_full ? sys::Watch::nothing : uint32_t{EPOLLIN});
     if (is_full) {
+        wait(now);
         return;
     }
+    retry_at_ = sys::never;
+    (void)socket_.want(EPOLLIN);
     if (!sent) {
         diag_.warning("Failed to relay an sd_notify message, ignoring", sent.error());
     }

@@ -28,7 +28,8 @@ class NotifyRelay {
     // Relays what has come, some messages at a time.
     void on_ready(sys::Instant now);
 
-    // A message that the host could not take yet, as its queue was full, is tried again.
+    // A message that the host could not take yet, as its queue was full, is tried again, and so is
+    // one that could not be received for lack of memory.
     [[nodiscard]] sys::Instant deadline() const { return retry_at_; }
     void expire(sys::Instant now);
 
@@ -38,6 +39,7 @@ class NotifyRelay {
     static constexpr sys::Instant retry_ms = 50;
 
     void forward(sys::Instant now);
+    void wait(sys::Instant now);
     [[nodiscard]] base::Result<sys::Moved> send() const;
 
     sys::Poller& poller_;

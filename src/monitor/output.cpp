@@ -123,7 +123,8 @@ size_t Output::read_once(Stream stream, Instant now) {
     make_room(channel, buffer_of(stream));
     const MutableBytes room = buffer_of(stream).subspan(channel.end, read_max(channel));
     const Result<Moved> moved = sys::read_some(channel.watch.fd(), room);
-    if (!moved && moved.error().code == EIO) {
+    if (!moved && moved.error().code == EIO &&
+        sys::fcntl(channel.watch.fd().number(), F_GETPIPE_SZ) < 0) {
         // A terminal that nobody has open; somebody may open it again.
         channel.hung_up = true;
         hang_up_due_ = now + hang_up_poll_ms;

@@ -12,8 +12,9 @@
 // `monitor` (a fork of first), `lingerer` (a fork of the monitor), `spawn1`, `spawn2`... (what is
 // started with vfork semantics by whoever, until it executes, from which moment on it is not looked
 // at any more). ERROR is the errno. The call is not made, except close(2), which on Linux closes
-// whatever it returns. `always`: all later calls of this number in this process fail too. `late`:
-// the call fails after 200 ms.
+// whatever it returns. `always`: all later calls of this number in this process fail too, but for
+// what no kernel lets fail for ever: the read of a signalfd, which needs nothing but memory that is
+// there, and EPOLL_CTL_DEL. `late`: the call fails after 200 ms.
 //
 // The trace has a line for each call that ended: ROLE NUMBER ORDINAL RESULT WHAT, where WHAT is a
 // path or what the first argument stands for; and a line "injected POINT" when it was.
@@ -28,6 +29,7 @@
 #include <string>
 
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -146,6 +148,18 @@ std::string describe(pid_t pid, const Process& process) {
     }
 }
 
+// Whether the kernel has no reason for letting this call fail again and again.
+bool never_fails_for_ever(pid_t pid, const Process& process) {
+    switch (process.number) {
+    case SYS_read:
+        return target_of(pid, static_cast<int>(process.argument)) == "anon_inode:[signalfd]";
+    case SYS_epoll_ctl:
+        return process.second == EPOLL_CTL_DEL;
+    default:
+        return false;
+    }
+}
+
 // In place of the call that the process is entering: no call, or one that only takes its time.
 void replace_call(pid_t pid, Process& process, bool late) {
     constexpr unsigned long late_ms = 200;
@@ -184,7 +198,8 @@ bool on_call(pid_t pid, Process& process, const Point& point) {
         process.third = info.entry.args[2];
         const long ordinal = ++process.counts[process.number];
         process.failing = process.number == point.number && process.role == point.role &&
-                          (ordinal == point.ordinal || (point.always && ordinal > point.ordinal));
+                          (ordinal == point.ordinal || (point.always && ordinal > point.ordinal &&
+                                                        !never_fails_for_ever(pid, process)));
         if (process.failing) {
             trace_text += "injected " + process.role + " " + std::to_string(process.number) + " " +
                           std::to_string(ordinal) + " " + describe(pid, process) + "\n";

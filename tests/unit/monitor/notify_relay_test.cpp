@@ -279,6 +279,27 @@ TEST_CASE("a host that goes while a message is held back costs that message") {
     CHECK(fixture.received() == "READY=1");
 }
 
+TEST_CASE("a message for which there is no memory is received later, without spinning") {
+    Fixture fixture;
+    fixture.send("STATUS=late");
+    {
+        const shadow::Faults faults([](const shadow::Call& call) {
+            return shadow::Instead{.error = call.name == "recvmsg" ? ENOMEM : 0};
+        });
+        CHECK(fixture.serve() < 5);
+        fixture.now = fixture.relay.deadline();
+        fixture.relay.expire(fixture.now);
+        CHECK(fixture.serve() < 5);
+    }
+    REQUIRE(fixture.relay.deadline() > fixture.now);
+    CHECK_FALSE(fixture.received());
+    fixture.relay.expire(fixture.relay.deadline());
+    CHECK(fixture.relay.deadline() == sys::never);
+    fixture.serve();
+    CHECK(fixture.received() == "STATUS=late");
+    CHECK_FALSE(fixture.received());
+}
+
 TEST_CASE("a flood of messages is served some at a time") {
     Fixture fixture;
     for (int i = 0; i < 10; ++i) {

@@ -358,7 +358,8 @@ TEST_CASE("a stream that cannot be read is closed with one warning") {
     fixture.output.start(fixture.now);
     fixture.write(fixture.out, "x\n");
     {
-        const Faults faults("read", 1, EBADF);
+        // EIO: a page that was spliced into the pipe from a broken disk stays at its front.
+        const Faults faults("read", 1, GENERATE(EBADF, EIO));
         fixture.serve();
     }
     CHECK(heard.lines() == 1);
