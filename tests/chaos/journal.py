@@ -76,6 +76,7 @@ class Journal:
         self.problem = ""
         self.is_still = False
         self.sockets = []
+        self.retired = []         # to be closed by the thread, which may be waiting for them
         self.lock = threading.Lock()
         self.wake, self.woken = os.pipe()
         self.ends = False
@@ -94,10 +95,9 @@ class Journal:
     def restart(self):
         """Somebody else has the name; what is on its way to the old one may be lost."""
         with self.lock:
-            old, self.sockets = self.sockets, []
+            self.retired += self.sockets
+            self.sockets = []
             self._bind()
-            for each in old:
-                each.close()
         self._tell()
 
     def close(self):
@@ -106,7 +106,7 @@ class Journal:
         self.ends = True
         self._tell()
         self.thread.join(10.0)
-        for each in self.sockets:
+        for each in self.sockets + self.retired:
             each.close()
         os.close(self.wake)
         os.close(self.woken)
@@ -133,8 +133,10 @@ class Journal:
         try:
             while True:
                 with self.lock:
+                    while self.retired:
+                        self.retired.pop().close()
                     sockets = list(self.sockets) if not self.is_still else []
-                readable = select.select([self.wake, *sockets], [], [])[0]
+                readable = select.select([self.wake, *sockets], [], [], 0 if self.ends else None)[0]
                 if self.wake in readable:
                     os.read(self.wake, 4096)
                 with self.lock:
