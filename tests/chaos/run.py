@@ -598,6 +598,8 @@ class Life:
                 self.serve(0.02)
                 if time.monotonic() > end:
                     raise Wrong("hang: the container cannot write all that it has")
+            if self.has_journal and not self.loses_entries:
+                self.await_entries()
             self.check_quiet(base)
             self.start.open_gate("end", DEADLINE_S, self.is_over)
         if self.container and self.is_killed:
@@ -607,6 +609,17 @@ class Life:
             if not until(has_written, DEADLINE_S):
                 raise Wrong("hang: the container does not come to its last word")
             self.container.kill()
+
+    def await_entries(self):
+        """Until the journal has what is whole lines: at the end it gets a short time only."""
+        wanted = sum(not is_part for stream, text in self.expected.items()
+                     for _, _, is_part in journal.entries_of(text, stream, self.record_max))
+
+        def has_all():
+            self.serve(0.02)
+            return len(self.journal.datagrams) >= wanted or self.is_over()
+        if not until(has_all, DEADLINE_S):
+            raise Wrong(f"hang: {len(self.journal.datagrams)} of {wanted} entries have come")
 
     def settle(self):
         """Wait until the monitor sleeps in epoll_wait with nothing to do."""
