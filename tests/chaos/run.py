@@ -89,6 +89,7 @@ class Draw(random.Random):
                 line = b"" if self.happens(80) else b"x"
             elif kind == "priority":
                 line = b"<%d>%d" % (self.choice([0, 1, 2, 4, 5, 7, 8]), self.randrange(10 ** 6))
+                line += b"p" * (20_000 if self.happens(10) else 0)
             else:
                 line = self.randbytes(self.randrange(1, 300))
             lines.append(line)
