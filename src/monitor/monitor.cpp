@@ -322,6 +322,7 @@ void Monitor::on_container_ready(Instant now) {
     if (phase_ != Phase::running) {
         return;
     }
+    oom_watch_.on_ready(); // at once: somebody may be waiting to remove its cgroup
     const bool is_last_try = container_watch_.valid() && container_poll_at_ <= now;
     const auto status = container_.reap(
         container_watch_.fd(), is_last_try ? Child::Patience::ends : Child::Patience::waits);
