@@ -1,13 +1,24 @@
-// /proc/PID/cgroup and memory.events: any text gives what a plain reader makes of it.
+// /proc/PID/cgroup and memory.events: any text gives what a plain reader makes of it, and the path
+// of the group that it names, unless that is too long.
 
 #include "sys/cgroup.h"
 
 #include <cerrno>
+#include <cstdarg>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 namespace {
+
+constexpr pid_t pid = 40'000'000; // nobody's
+const int listed = ::memfd_create("cgroup", MFD_CLOEXEC);
 
 void must(bool holds) {
     if (!holds) {
@@ -68,13 +79,45 @@ uint64_t counter_of(const std::string& text, const std::string& name) {
     return value;
 }
 
+void check_path(const std::string& text, sys::CgroupVersion version) {
+    must(::ftruncate(listed, 0) == 0 &&
+         ::pwrite(listed, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
+    must(::lseek(listed, 0, SEEK_SET) == 0);
+    base::Text<300> path;
+    const auto put = sys::put_memory_cgroup(path, pid, version);
+    const auto group = group_of(text, version);
+    const std::string root =
+        version == sys::CgroupVersion::v1 ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
+    const bool fits = group && root.size() + group->size() <= 300;
+    if (text.size() < 16'000) {
+        must(put.has_value() == fits && (!put || path.view() == root + *group));
+    }
+    if (!put) {
+        must(put.error().code != 0);
+    }
+}
+
 } // namespace
+
+// In place of the C library's: the file of a process that there is not.
+extern "C" int openat(int directory, const char* path, int flags, ...) {
+    va_list arguments;
+    va_start(arguments, flags);
+    const auto mode = va_arg(arguments, mode_t);
+    va_end(arguments);
+    if (std::string_view{path} == "/proc/" + std::to_string(pid) + "/cgroup") {
+        return ::fcntl(listed, F_DUPFD_CLOEXEC, 0);
+    }
+    return static_cast<int>(::syscall(SYS_openat, directory, path, flags, mode));
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string text{reinterpret_cast<const char*>(data), size};
     for (const auto version : {sys::CgroupVersion::v1, sys::CgroupVersion::v2}) {
         must(sys::memory_cgroup_of(text, version) == group_of(text, version));
+        check_path(text, version);
     }
+    (void)sys::cgroup_version();
     const sys::MemoryEvents events = sys::parse_memory_events(text);
     must(events.oom == counter_of(text, "oom"));
     must(events.oom_kill == counter_of(text, "oom_kill"));

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """How much of each parser and framer the kept corpora reach.
 
-    coverage.py [--build DIR] [--corpus DIR]
+    coverage.py [--build DIR] [--corpus DIR] [--missing]
 
 Builds the fuzz targets once more with clang's source-based coverage (in build-coverage), runs each over
-its corpus, and prints the lines and branches of our sources that all of them together have reached.
+its corpus, and prints the lines and branches of our sources that all of them together have reached;
+--missing: and the lines that none has.
 Needs llvm-profdata-19 and llvm-cov-19 (Debian's package llvm-19).
 """
 
@@ -26,7 +27,7 @@ PARSERS = [
     "src/cli/number.cpp", "src/cli/parse.cpp", "src/cli/runtime_argv.cpp", "src/monitor/control.cpp",
     "src/monitor/notify_relay.cpp", "src/monitor/parent.cpp", "src/record/journal.cpp",
     "src/record/k8s_file.cpp", "src/record/k8s_frame.cpp", "src/record/k8s_frame.h",
-    "src/sys/cgroup.cpp", "src/sys/socket.cpp", "src/sys/zone.cpp", "src/sys/zone_rule.cpp"]
+    "src/record/rotation.cpp", "src/record/writer.cpp", "src/sys/cgroup.cpp", "src/sys/socket.cpp", "src/sys/zone.cpp", "src/sys/zone_rule.cpp"]
 
 
 def run(command, **more):
@@ -41,6 +42,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default=f"{ROOT}/build-coverage")
     parser.add_argument("--corpus", default=f"{HERE}/corpus")
+    parser.add_argument("--missing", action="store_true")
     options = parser.parse_args()
     if not os.path.exists(f"{options.build}/build.ninja"):
         run(["meson", "setup", options.build, ROOT, "--native-file", f"{ROOT}/scripts/host.ini",
@@ -61,6 +63,9 @@ def main():
             ["llvm-cov-19", "export", "-summary-only", f"-instr-profile={directory}/all",
              f"{options.build}/{programs[0]}", *objects],
             stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        shown = run(["llvm-cov-19", "show", f"-instr-profile={directory}/all",
+                     f"{options.build}/{programs[0]}", *objects,
+                     *(f"{ROOT}/{path}" for path in PARSERS)]) if options.missing else ""
     files = json.loads(done.stdout)["data"][0]["files"]
     summaries = {os.path.relpath(os.path.realpath(each["filename"]), ROOT): each["summary"]
                  for each in files}
@@ -74,6 +79,13 @@ def main():
                                              branches["covered"], branches["count"]))]
         show(path, lines["covered"], lines["count"], branches["covered"], branches["count"])
     show("all", *sums)
+    name = ""
+    for line in shown.splitlines():
+        if line.startswith("/"):
+            name = os.path.relpath(os.path.realpath(line.rstrip(":")), ROOT)
+        number, count, text = [*line.split("|", 2), "", ""][:3]
+        if count.strip() == "0" and text.strip(" }"):
+            print(f"{name}:{number.strip()}: {text.strip()}")
     return 0
 
 
