@@ -26,8 +26,8 @@ void must(bool holds) {
 
 class Words {
   public:
-    explicit Words(std::string_view input) {
-        add("conmon");
+    Words(std::string_view program, std::string_view input) {
+        add(program);
         while (!input.empty()) {
             const size_t end = std::min(input.find('\0'), input.size());
             add(input.substr(0, end));
@@ -144,6 +144,15 @@ void look_at_knobs(const Words& words) {
     }
 }
 
+// The charset is that of the first variable that is set.
+void look_at_charset(const Words& words) {
+    const char* const last = words.argv().back();
+    const bool is_utf8 = cli::charset_of(nullptr, "", last) == cli::Charset::utf8;
+    must(is_utf8 == (cli::charset_of(last, "C", "de_DE.UTF-8") == cli::Charset::utf8) ||
+         *last == '\0');
+    must(!is_utf8 || std::string_view{last}.contains('.'));
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -151,8 +160,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         return 0;
     }
     const auto charset = (data[0] & 1) != 0 ? cli::Charset::utf8 : cli::Charset::ascii;
-    const Words words{{reinterpret_cast<const char*>(data + 1), size - 1}};
+    const std::string_view program = (data[0] & 4) != 0 ? "/usr/bin/conmon" : "conmon";
+    const Words words{program, {reinterpret_cast<const char*>(data + 1), size - 1}};
     look_at_knobs(words);
+    look_at_charset(words);
 
     auto options = std::make_unique<cli::Options>();
     base::Text<200> message;

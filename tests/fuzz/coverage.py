@@ -7,6 +7,13 @@ Builds the fuzz targets once more with clang's source-based coverage (in build-c
 its corpus, and prints the lines and branches of our sources that all of them together have reached;
 --missing: and the lines that none has.
 Needs llvm-profdata-19 and llvm-cov-19 (Debian's package llvm-19).
+
+What no input can reach: what stands behind a switch over all values of an enum; Ring::capacity, which
+only tests ask for; a working directory that has gone; a lent descriptor's variable that is not set
+(scan sets it); the machine's own /etc/localtime, and zone files that fail while they are read; the
+second span of a ring in writer.cpp, unless a file stands still in the middle of a wrapped ring.
+sys/child.cpp is not in the table: the target child is for what it makes of the kernel's answers, and
+most of it starts processes.
 """
 
 import argparse

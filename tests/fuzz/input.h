@@ -51,7 +51,8 @@ class Input {
 // What is to become of the next calls of one name. Call judge() from a shadow::Faults.
 class Plan {
   public:
-    // Takes from the input which of `calls` it is, how it fails, and how often, up to 16 times.
+    // Takes from the input which of `calls` it is, how it fails, and how often, up to 16 times. One
+    // that moves less than was asked is followed by some that find no space.
     template <typename Calls> void draw(Input& input, const Calls& calls) {
         constexpr int errors[]{EAGAIN,
                                EINTR,
@@ -71,7 +72,7 @@ class Plan {
         const uint8_t how = input.byte();
         instead_ = {};
         if ((how & 0x80U) != 0) {
-            instead_.at_most = how & 0x7fU;
+            instead_.at_most = 1 + (how & 0x7fU); // nothing at all would be an end
         } else {
             instead_.error = errors[how % std::size(errors)];
         }
@@ -90,7 +91,11 @@ class Plan {
             return {};
         }
         --left_;
-        return instead_;
+        const shadow::Instead now = instead_;
+        if (now.error == 0) {
+            instead_ = {.error = ENOSPC};
+        }
+        return now;
     }
 
   private:

@@ -56,10 +56,15 @@ class Check {
                 must(may_be_torn);
                 return;
             }
-            const std::string line = text.substr(at, end - at);
+            std::string line = text.substr(at, end - at);
             at = end + 1;
             if (line == "what was there" || head.starts_with(line)) {
                 continue;
+            }
+            if (const size_t begin = line.find(head); begin != std::string::npos && begin != 0) {
+                // The end of an old log that could not be looked at.
+                must(may_be_torn && head.starts_with(line.substr(0, begin)));
+                line.erase(0, begin);
             }
             must(line.starts_with(head));
             const std::string content = line.substr(head.size());
