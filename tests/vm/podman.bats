@@ -132,10 +132,10 @@ teardown() {
     eventually monitors_are 0
 }
 
-@test "twenty containers that end at once each have their own output and exit code" {
+@test "fifty containers that end at once each have their own output and exit code" {
     mkfifo "$BATS_TEST_TMPDIR/go"
     started=()
-    for n in $(seq 20); do
+    for n in $(seq 50); do
         podman_run -d --name="at-once-$n" --log-driver=k8s-file "--volume=$BATS_TEST_TMPDIR:/t" \
             sh -c "cat /t/go >/dev/null; echo container $n; exit $n" >/dev/null &
         started+=($!)
@@ -145,9 +145,9 @@ teardown() {
             started=()
         fi
     done
-    monitors_are 20
+    monitors_are 50
     tell "$BATS_TEST_TMPDIR/go"
-    for n in $(seq 20); do
+    for n in $(seq 50); do
         expect "exit code of $n" "$(podman wait "at-once-$n")" "$n"
         expect "log of $n" "$(podman logs "at-once-$n")" "container $n"
     done
