@@ -175,7 +175,8 @@ choose_records(const cli::Options& options, const cli::Knobs& knobs, std::span<c
                     .tag = text_or_none(options.log_tag),
                     .labels = take_values(options, cli::ListOption::log_label, words),
                     .name_space = knobs.journal_namespace,
-                    .marks_parts = !options.no_container_partial_message},
+                    .marks_parts = !options.no_container_partial_message,
+                    .counts_records = options.drivers.k8s_file == nullptr},
         .record_max = knobs.log_record_max,
     };
 }
@@ -356,6 +357,7 @@ void await_pidfile(Fd end_of_first) {
 
 int main(int argc, char** argv, char** environment) {
     static Storage storage;
+    static monitor::Counters counters;
     // Apart from the storage, to share a page with the C library's variables (scripts/resident.ld).
     static Place<cli::Options> options_place;
     cli::Options& options = options_place.make();
@@ -381,6 +383,7 @@ int main(int argc, char** argv, char** environment) {
                               storage.buffers.ring,
                               storage.journal,
                               zone,
+                              counters.records,
                               diag};
     open_log(recorder, diag);
     check_options_after_log(options, diag);
@@ -403,14 +406,16 @@ int main(int argc, char** argv, char** environment) {
     if (!poller) {
         refuse_start(parent, diag, "Failed to create epoll");
     }
-    monitor::Monitor monitor{options,
-                             {.attach_stall_ms = knobs.attach_stall_ms},
-                             origin,
-                             storage.buffers,
-                             *poller,
-                             recorder,
-                             parent,
-                             diag};
+    monitor::Monitor monitor{
+        options,
+        {.attach_stall_ms = knobs.attach_stall_ms, .leaves_account = knobs.state != 0},
+        origin,
+        storage.buffers,
+        *poller,
+        recorder,
+        counters,
+        parent,
+        diag};
     const auto give_up = [&] {
         monitor::end(monitor, options, Outcome{}, origin, {}, recorder, parent, diag);
     };

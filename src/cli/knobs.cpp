@@ -19,6 +19,7 @@ struct NumberKnob {
 constexpr NumberKnob number_knobs[] = {
     {"MOTE_ATTACH_STALL_MS", &Knobs::attach_stall_ms, 0, 24 * 60 * 60 * 1000},
     {"MOTE_LOG_RECORD_MAX", &Knobs::log_record_max, 256, 65'536},
+    {"MOTE_STATE", &Knobs::state, 0, 1},
 };
 
 constexpr std::string_view namespace_knob = "MOTE_JOURNAL_NAMESPACE";

@@ -3,6 +3,7 @@
 //
 //     MOTE_ATTACH_STALL_MS    drop an attached client that takes nothing for so long; 0: never
 //     MOTE_LOG_RECORD_MAX     bytes of a line that one log record holds
+//     MOTE_STATE              1: leave an account, monitor.json, at the end of the container
 //     MOTE_JOURNAL_NAMESPACE  the systemd journal namespace that journald records go to
 //
 // A bad value is a warning and the default.
@@ -17,6 +18,7 @@ namespace cli {
 struct Knobs {
     uint32_t attach_stall_ms = 0; // up to a day
     uint32_t log_record_max = 16'384;
+    uint32_t state = 0;                      // or 1
     const char* journal_namespace = nullptr; // in the environment; nullptr: the default journal
 };
 

@@ -1,7 +1,10 @@
 // Account: what the monitor has done and what it could not do, in numbers that it keeps from its
-// start to its end, also across an upgrade.
+// start to its end, also across an upgrade. SIGUSR1 has it written to
+// `monitor.json` in the persist directory, or else in the bundle; MOTE_STATE=1 at the end of the
+// container. The file is replaced as a whole, so that a reader sees one account or another.
 #pragma once
 
+#include "base/text.h"
 #include "record/counters.h"
 
 namespace monitor {
@@ -19,5 +22,8 @@ struct Counters {
     uint64_t oom_events;
     uint64_t upgrades;
 };
+
+// The counters as one JSON object in one line.
+void put_account(base::TextSink& text, const Counters& counters);
 
 } // namespace monitor

@@ -55,6 +55,7 @@ bool Clients::accept_one(Instant now) {
     Client* const client = free_slot();
     if (client == nullptr) {
         diag_.warning("Too many attach clients, refusing one");
+        ++counters_.clients_dropped;
         return true;
     }
     *client = Client{};
@@ -64,6 +65,7 @@ bool Clients::accept_one(Instant now) {
                                std::move(*accepted)};
     client->segment = static_cast<uint8_t>(segment_count_);
     ++count_;
+    ++counters_.clients_ever;
     settle(*client);
     return true;
 }
@@ -219,6 +221,7 @@ void Clients::settle(Client& client) {
     }
     if (const auto wanted = client.watch.want(mask); !wanted) {
         diag_.warning("Cannot watch an attach client, dropping it", wanted.error());
+        ++counters_.clients_dropped;
         drop(client);
     }
 }
@@ -276,6 +279,7 @@ void Clients::expire(Instant now) {
         send_owed(client, now);
         if (stall_deadline(client) <= now) {
             diag_.warning("Dropping an attach client that takes no output");
+            ++counters_.clients_dropped;
             drop(client);
         } else {
             settle_or_drop(client);

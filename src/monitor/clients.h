@@ -10,6 +10,7 @@
 // something are handed to a lingerer (see linger.h).
 #pragma once
 
+#include "monitor/account.h"
 #include "monitor/input.h"
 #include "record/stream.h"
 #include "sys/diag.h"
@@ -25,8 +26,9 @@ class Clients {
     static constexpr size_t payload_max = 8192;
 
     // A client that takes nothing of what it is owed for `stall_ms` is dropped; 0: never.
-    Clients(sys::Poller& poller, sys::Diag& diag, Input& input, int64_t stall_ms)
-        : poller_{poller}, diag_{diag}, input_{input}, stall_ms_{stall_ms} {}
+    Clients(
+        sys::Poller& poller, sys::Diag& diag, Counters& counters, Input& input, int64_t stall_ms)
+        : poller_{poller}, diag_{diag}, counters_{counters}, input_{input}, stall_ms_{stall_ms} {}
 
     // Makes the socket `attach` in `directory`.
     base::Result<void> listen(sys::FdRef directory);
@@ -100,6 +102,7 @@ class Clients {
 
     sys::Poller& poller_;
     sys::Diag& diag_;
+    Counters& counters_;
     Input& input_;
     int64_t stall_ms_;
     sys::Watch listener_;

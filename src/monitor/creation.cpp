@@ -78,19 +78,22 @@ Monitor::Monitor(const cli::Options& options,
                  Buffers& buffers,
                  sys::Poller& poller,
                  record::Recorder& recorder,
+                 Counters& counters,
                  Parent& parent,
                  sys::Diag& diag)
     : options_{options}, origin_{origin}, poller_{poller}, diag_{diag}, recorder_{recorder},
-      buffers_{buffers}, parent_{parent},
+      counters_{counters}, buffers_{buffers}, parent_{parent},
       input_{poller,
              diag,
              buffers.input,
              options.stdin_pipe && !options.leave_stdin_open ? EndOfInput::closes_stdin
                                                              : EndOfInput::ignored},
-      clients_{poller, diag, input_, limits.attach_stall_ms},
-      output_{poller, diag, recorder, clients_, buffers}, console_{poller, diag},
-      control_{poller, diag}, oom_watch_{poller, diag, options.persist_dir, options.bundle},
-      notify_relay_{poller, diag, buffers.notify, buffers.notices} {}
+      clients_{poller, diag, counters, input_, limits.attach_stall_ms},
+      output_{poller, diag, recorder, clients_, buffers, counters}, console_{poller, diag},
+      control_{poller, diag},
+      oom_watch_{poller, diag, counters, options.persist_dir, options.bundle},
+      notify_relay_{poller, diag, buffers.notify, buffers.notices},
+      leaves_account_{limits.leaves_account} {}
 
 bool Monitor::prepare(Fd signal_fd) {
     signals_ = Watch{poller_, Source::signals, 0, std::move(signal_fd)};

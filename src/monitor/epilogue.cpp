@@ -147,6 +147,7 @@ void end(Monitor& monitor,
     monitor.clients().close_all();
 
     if (has_status) {
+        monitor.end_account(now);
         write_exit_file(options.persist_dir, "exit", "container exit file", code, diag);
         write_exit_file(options.exit_dir, options.cid, "exit file", code, diag);
         if (options.exec) {

@@ -5,13 +5,14 @@
 //     2. what the streams hold is recorded and offered; the log is complete
 //     3. attach clients are closed; those that are owed something go to a lingerer
 //     4. what the caller lent us is closed: its ports are free
-//     5. the exit files: in the persist directory, then in the exit directory
-//     6. exec: the exit status on the sync pipe
-//     7. the attach socket and link are removed
-//     8. the log is on the disk, unless --no-sync-log
-//     9. every descriptor is closed: the caller sees the end of the sync pipe
-//    10. the exit command, after its delay, is run and waited for
-//    11. the end
+//     5. the account, if it is asked for
+//     6. the exit files: in the persist directory, then in the exit directory
+//     7. exec: the exit status on the sync pipe
+//     8. the attach socket and link are removed
+//     9. the log is on the disk, unless --no-sync-log
+//    10. every descriptor is closed: the caller sees the end of the sync pipe
+//    11. the exit command, after its delay, is run and waited for
+//    12. the end
 #pragma once
 
 #include "monitor/monitor.h"

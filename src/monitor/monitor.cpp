@@ -69,6 +69,7 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
     } else {
         start_runtime();
     }
+    counters_.started_ms = sys::wall_ms();
     sys::Poller::Batch batch;
     Instant now = sys::monotonic_ms();
     while (phase_ == Phase::creating || phase_ == Phase::running) {
@@ -280,8 +281,11 @@ void Monitor::on_signals(Instant now) {
         case SIGHUP:
             recorder_.reopen();
             break;
-        case SIGCHLD:
         case SIGUSR1:
+            give_account(now);
+            on_child_signal(now); // as conmon does
+            break;
+        case SIGCHLD:
             on_child_signal(now);
             break;
         default:

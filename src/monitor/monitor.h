@@ -4,6 +4,7 @@
 //                        creating              running                 draining
 //     TERM INT QUIT      to the runtime        to the container        -
 //     HUP                reopen the log        reopen the log          -
+//     USR1               give an account       give an account         -
 //     CHLD               zombies wait          strangers are reaped    strangers are reaped
 //     runtime ends       running, or failed    -                       -
 //     container ends     the kernel remembers  draining                -
@@ -15,6 +16,7 @@
 #pragma once
 
 #include "cli/options.h"
+#include "monitor/account.h"
 #include "monitor/buffers.h"
 #include "monitor/clients.h"
 #include "monitor/console.h"
@@ -55,6 +57,7 @@ class Monitor {
   public:
     struct Limits {
         int64_t attach_stall_ms = 0;
+        bool leaves_account = false; // at the end of the container
     };
 
     // All references outlive the monitor. `signal_fd` is for everything that is blocked.
@@ -64,6 +67,7 @@ class Monitor {
             Buffers& buffers,
             sys::Poller& poller,
             record::Recorder& recorder,
+            Counters& counters,
             Parent& parent,
             sys::Diag& diag);
 
@@ -94,6 +98,9 @@ class Monitor {
     // Whether the runtime has been started, so that there is something to clean up after.
     [[nodiscard]] bool runtime_was_started() const { return runtime_started_; }
 
+    // The container has ended and all is recorded: leaves the account, if that was asked for.
+    void end_account(sys::Instant now);
+
     // Removes what a runtime that failed has left of our own.
     void abandon() { console_.close(); }
 
@@ -118,6 +125,7 @@ class Monitor {
     void time_out(sys::Instant now);
     void on_console();
     void on_control(sys::Source source);
+    void give_account(sys::Instant now);
     void settle_log(sys::Instant now);
     void give_back_memory(sys::Instant now);
     bool fail(std::string_view what, const char* object, const base::Error& error);
@@ -134,6 +142,7 @@ class Monitor {
     sys::Poller& poller_;
     sys::Diag& diag_;
     record::Recorder& recorder_;
+    Counters& counters_;
     Buffers& buffers_;
     Parent& parent_;
     std::span<const char*> runtime_argv_;
@@ -166,6 +175,7 @@ class Monitor {
     sys::Instant container_poll_at_ = sys::never; // see await_container
     Outcome outcome_;
     Phase phase_ = Phase::creating;
+    bool leaves_account_;
     bool runtime_started_ = false;
     bool rare_event_ = true; // something used memory that waiting does not need
 };

@@ -146,6 +146,7 @@ void OomWatch::check() {
 
 void OomWatch::leave_files() {
     has_left_files_ = true;
+    ++counters_.oom_events;
     diag_.say(sys::Severity::info, "OOM received");
     for (const char* directory : directories_) {
         if (directory == nullptr || directory[0] == '\0') {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/text.h"
+#include "monitor/account.h"
 #include "sys/cgroup.h"
 #include "sys/diag.h"
 #include "sys/poller.h"
@@ -20,8 +21,12 @@ namespace monitor {
 class OomWatch {
   public:
     // The directories may be nullptr; they live as long as the part.
-    OomWatch(sys::Poller& poller, sys::Diag& diag, const char* persist_dir, const char* bundle)
-        : poller_{poller}, diag_{diag}, directories_{persist_dir, bundle} {}
+    OomWatch(sys::Poller& poller,
+             sys::Diag& diag,
+             Counters& counters,
+             const char* persist_dir,
+             const char* bundle)
+        : poller_{poller}, diag_{diag}, counters_{counters}, directories_{persist_dir, bundle} {}
 
     // Watches the group that `pid` is in.
     void start(pid_t pid);
@@ -40,6 +45,7 @@ class OomWatch {
 
     sys::Poller& poller_;
     sys::Diag& diag_;
+    Counters& counters_;
     const char* directories_[2];
     sys::Watch watch_;
     sys::Fd events_; // v2: memory.events. v1: memory.oom_control, open as long as the eventfd

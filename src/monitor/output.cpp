@@ -72,6 +72,17 @@ void Output::settle(Instant now) {
     for (Channel& channel : channels_) {
         settle_channel(channel);
     }
+    count_stall(now);
+}
+
+void Output::count_stall(Instant now) {
+    const bool is_held = is_held_back();
+    if (stalled_since_ != sys::never) {
+        counters_.stall_ms += static_cast<uint64_t>(now - stalled_since_);
+    } else if (is_held) {
+        ++counters_.stalls;
+    }
+    stalled_since_ = is_held ? now : sys::never;
 }
 
 void Output::on_ready(Stream stream, Instant now) {
@@ -145,6 +156,7 @@ size_t Output::read_once(Stream stream, Instant now) {
     }
     const Bytes fresh = room.first(moved->count);
     channel.end += static_cast<uint32_t>(moved->count);
+    count_bytes(stream, moved->count);
     burst_ = burst_ || channel.end > page_size;
     if (started_) {
         record_held(stream, Pause::more_to_come, now);
@@ -288,6 +300,7 @@ bool Output::drain_aside(Stream stream, size_t most, Instant now) {
         }
         end += moved->count;
     }
+    count_bytes(stream, end - held.size());
     (void)recorder_.keep(stream, aside.first(end), Pause::final, now);
     clients_.offer(stream, aside.subspan(held.size(), end - held.size()), now);
     return true;

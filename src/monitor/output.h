@@ -32,8 +32,10 @@ class Output {
            sys::Diag& diag,
            record::Recorder& recorder,
            Clients& clients,
-           Buffers& buffers)
-        : poller_{poller}, diag_{diag}, recorder_{recorder}, clients_{clients}, buffers_{buffers} {}
+           Buffers& buffers,
+           Counters& counters)
+        : poller_{poller}, diag_{diag}, recorder_{recorder}, clients_{clients}, buffers_{buffers},
+          counters_{counters} {}
 
     // Reads a stream from `source`, which is non-blocking.
     base::Result<void> use(record::Stream stream, sys::Fd source);
@@ -45,6 +47,10 @@ class Output {
 
     // What holds reading back may have changed: clients were served, the log has taken bytes.
     void settle(sys::Instant now);
+
+    // Adds the time that has passed since the container was first held back, or since the last
+    // call, to the counters.
+    void count_stall(sys::Instant now);
 
     // What a failed runtime wrote to its standard error last.
     [[nodiscard]] std::string_view last_words() const;
@@ -103,6 +109,9 @@ class Output {
     size_t read_once(record::Stream stream, sys::Instant now);
     void keep_early(record::Stream stream, sys::Instant now);
     void record_held(record::Stream stream, record::Pause pause, sys::Instant now);
+    void count_bytes(record::Stream stream, size_t count) {
+        counters_.records.streams[static_cast<size_t>(stream)].bytes += count;
+    }
     static void make_room(Channel& channel, base::MutableBytes buffer);
     void drain_stream(record::Stream stream, sys::Instant now);
     bool drain_aside(record::Stream stream, size_t most, sys::Instant now);
@@ -113,8 +122,10 @@ class Output {
     record::Recorder& recorder_;
     Clients& clients_;
     Buffers& buffers_;
+    Counters& counters_;
     std::array<Channel, record::stream_count> channels_;
     sys::Instant hang_up_due_ = sys::never;
+    sys::Instant stalled_since_ = sys::never;
     bool started_ = false;
     bool larger_pipe_refused_ = false;
     bool log_was_full_ = false;

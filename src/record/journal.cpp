@@ -157,6 +157,7 @@ void Journal::pump(Stream stream, Tail tail, Patience patience, Instant now) {
         if (!deliver(content, tag, priority, patience, now)) {
             break;
         }
+        counters_.streams[static_cast<size_t>(stream)].records += settings_.counts_records ? 1 : 0;
         line.priority = tag == Tag::partial ? priority : char{0};
         done += size + (tag == Tag::full ? 1 : 0);
     }
@@ -188,8 +189,8 @@ bool Journal::deliver(Bytes content, Tag tag, char priority, Patience patience, 
                 continue;
             }
         }
-        ++loss_.records;
-        loss_.bytes += content.size();
+        loss_.add(content.size());
+        counters_.lost_to_journal.add(content.size());
         give_up(sent.error());
         break;
     }

@@ -28,6 +28,7 @@
 // none, nothing is lost that anybody could have read.
 #pragma once
 
+#include "record/counters.h"
 #include "record/k8s_frame.h"
 #include "record/loss.h"
 #include "record/stream.h"
@@ -66,6 +67,7 @@ class Journal {
         std::span<const char* const> labels = {}; // "NAME=VALUE" each
         const char* name_space = nullptr;         // nullptr: the default journal
         bool marks_parts = true;                  // with CONTAINER_PARTIAL_MESSAGE
+        bool counts_records = true;               // nobody else does
     };
 
     // What is large. No page of it is used unless the journal is.
@@ -76,8 +78,13 @@ class Journal {
     };
 
     // Only stores. `storage` need not be cleared. `record_max` is at most record_max_limit.
-    Journal(const Settings& settings, size_t record_max, Storage& storage, sys::Diag& diag)
-        : settings_{settings}, storage_{storage}, diag_{diag}, record_max_{record_max} {}
+    Journal(const Settings& settings,
+            size_t record_max,
+            Storage& storage,
+            Counters& counters,
+            sys::Diag& diag)
+        : settings_{settings}, storage_{storage}, counters_{counters}, diag_{diag},
+          record_max_{record_max} {}
 
     // Prepares the fields. E2BIG: they are longer than fields_max. The journal itself is sought
     // when there is something to send.
@@ -123,6 +130,7 @@ class Journal {
 
     Settings settings_;
     Storage& storage_;
+    Counters& counters_;
     sys::Diag& diag_;
     sys::Fd socket_;
     size_t record_max_;

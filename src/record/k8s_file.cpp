@@ -115,6 +115,7 @@ void K8sFile::record(const K8sHead& head, Tag tag, Bytes content) {
     const size_t length = K8sHead::size + content.size() + 1;
     if (settings_.global_size_max > 0 &&
         total_ >= static_cast<uint64_t>(settings_.global_size_max)) {
+        counters_.lost_to_limit.add(content.size());
         return;
     }
     if (is_regular_ && settings_.size_max > 0 &&
@@ -129,6 +130,8 @@ void K8sFile::record(const K8sHead& head, Tag tag, Bytes content) {
     }
     if (writer_.put(head.with(tag), content)) {
         total_ += length;
+    } else {
+        counters_.lost_to_disk.add(content.size());
     }
 }
 
@@ -163,12 +166,14 @@ void K8sFile::reopen() {
     writer_.flush();
     Result<Fd> file = rotate(settings_.name, settings_.backups, writer_.file());
     if (!file) {
+        ++counters_.reopen_failures;
         reopen_refused_ = true;
         if (!std::exchange(cannot_reopen_, true)) {
             diag_.warning("Failed to reopen the log, keeping the old one", file.error());
         }
         return;
     }
+    ++counters_.rotations;
     cannot_reopen_ = false;
     writer_.cut_torn_record();
     writer_.set_file(std::move(*file), 0);
@@ -198,7 +203,9 @@ void K8sFile::finish(Instant now) {
     writer_.cut_torn_record();
     if (writer_.holds_bytes() || writer_.loss().any()) {
         Loss loss = writer_.take_loss();
-        loss.bytes += writer_.held();
+        const Loss unwritten = writer_.unwritten(K8sHead::size);
+        counters_.lost_to_disk += unwritten;
+        loss += unwritten;
         tell_loss(diag_, "The log is incomplete", loss);
     }
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/copy.h"
+#include "record/counters.h"
 #include "record/k8s_frame.h"
 #include "record/rotation.h"
 #include "record/stream.h"
@@ -23,8 +24,8 @@ class K8sFile {
         int32_t backups = 0;          // old files that are kept; 0: none, a full one is replaced
     };
 
-    K8sFile(const Settings& settings, base::MutableBytes ring, sys::Diag& diag)
-        : settings_{settings}, writer_{ring}, diag_{diag} {}
+    K8sFile(const Settings& settings, base::MutableBytes ring, Counters& counters, sys::Diag& diag)
+        : settings_{settings}, writer_{ring}, counters_{counters}, diag_{diag} {}
 
     // Opens the file for appending, or makes it (mode 0640). A fifo is opened without waiting for
     // its reader. The error is that of open(2); EPERM too for a directory that is not allowed,
@@ -47,14 +48,19 @@ class K8sFile {
     // Many records at once, the quick way; nothing else is done to the file while a batch lives.
     class Batch {
       public:
-        explicit Batch(K8sFile& file) : file_{file} { use(file.room()); }
-        ~Batch() { file_.filled(static_cast<size_t>(at_ - begin_)); }
+        // Adds the number of its records to `count` at its end.
+        Batch(K8sFile& file, uint64_t& count) : file_{file}, count_{count} { use(file.room()); }
+        ~Batch() {
+            file_.filled(static_cast<size_t>(at_ - begin_));
+            count_ += records_;
+        }
         Batch(const Batch&) = delete;
         Batch& operator=(const Batch&) = delete;
 
         // As K8sFile::record.
         [[gnu::always_inline]] void record(const K8sHead& head, Tag tag, base::Bytes content) {
             const size_t size = K8sHead::size + content.size() + 1;
+            ++records_;
             if (size > static_cast<size_t>(end_ - at_)) {
                 file_.filled(static_cast<size_t>(at_ - begin_));
                 file_.record(head, tag, content);
@@ -74,6 +80,8 @@ class K8sFile {
         }
 
         K8sFile& file_;
+        uint64_t& count_;
+        uint64_t records_ = 0;
         std::byte* begin_;
         std::byte* at_;
         std::byte* end_;
@@ -119,6 +127,7 @@ class K8sFile {
 
     Settings settings_;
     Writer writer_;
+    Counters& counters_;
     sys::Diag& diag_;
     uint64_t base_size_ = 0; // of the file when it was opened
     uint64_t total_ = 0;     // against global_size_max

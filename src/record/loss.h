@@ -4,6 +4,7 @@
 
 #include "sys/diag.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -12,6 +13,17 @@ namespace record {
 struct Loss {
     uint64_t records = 0;
     uint64_t bytes = 0; // of the container's output, without stamps
+
+    void add(size_t record_size) {
+        ++records;
+        bytes += record_size;
+    }
+
+    Loss& operator+=(const Loss& more) {
+        records += more.records;
+        bytes += more.bytes;
+        return *this;
+    }
 
     [[nodiscard]] bool any() const { return records != 0; }
 };

@@ -59,8 +59,9 @@ size_t Recorder::keep_paced(Stream stream, Bytes bytes, Tail tail, Instant now) 
 size_t Recorder::keep_piece(Stream stream, Bytes bytes, Tail tail, Patience patience, Instant now) {
     size_t consumed = bytes.size();
     if (k8s_file_.is_open()) {
-        consumed =
-            frame_k8s(stamp_now(), stream, bytes, record_max_, tail, K8sFile::Batch{k8s_file_});
+        uint64_t& count = counters_.streams[static_cast<size_t>(stream)].records;
+        consumed = frame_k8s(
+            stamp_now(), stream, bytes, record_max_, tail, K8sFile::Batch{k8s_file_, count});
     }
     if (journal_.is_on()) {
         journal_.keep(stream, bytes.first(consumed), patience, now);

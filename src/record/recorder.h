@@ -26,15 +26,18 @@ class Recorder {
         size_t record_max = 16'384; // bytes of a line in one record
     };
 
-    // `ring` is the storage of the file's ring, `journal` that of the journal.
+    // `ring` is the storage of the file's ring, `journal` that of the journal. `counters` outlive
+    // the recorder, as everything else here does.
     Recorder(const Settings& settings,
              base::MutableBytes ring,
              Journal::Storage& journal,
              sys::Zone& zone,
+             Counters& counters,
              sys::Diag& diag)
-        : k8s_file_{settings.k8s_file, ring, diag},
-          journal_{settings.journal, settings.record_max, journal, diag}, zone_{zone},
-          record_max_{settings.record_max}, wants_file_{settings.k8s_file.name.path != nullptr} {}
+        : k8s_file_{settings.k8s_file, ring, counters, diag},
+          journal_{settings.journal, settings.record_max, journal, counters, diag}, zone_{zone},
+          counters_{counters}, record_max_{settings.record_max},
+          wants_file_{settings.k8s_file.name.path != nullptr} {}
 
     // Opens the log file and prepares the journal's fields, as far as they are wanted.
     base::Result<void> open();
@@ -92,6 +95,7 @@ class Recorder {
     K8sFile k8s_file_;
     Journal journal_;
     sys::Zone& zone_;
+    Counters& counters_;
     base::Stamp stamp_;
     size_t record_max_;
     bool wants_file_;

@@ -10,6 +10,7 @@
 #include "sys/io.h"
 #include "sys/shield.h"
 
+#include <algorithm>
 #include <optional>
 
 namespace record {
@@ -65,6 +66,19 @@ class Writer {
     [[nodiscard]] uint64_t written() const { return written_; }
     // Bytes that it is still to get.
     [[nodiscard]] size_t held() const { return ring_.size() - torn_; }
+
+    // What is lost if it gets no more of them: records whose content stands behind `head_size`
+    // bytes.
+    [[nodiscard]] Loss unwritten(size_t head_size) const {
+        Loss loss;
+        for (const base::Bytes span : ring_.drainable()) {
+            for (const std::byte one : span) {
+                loss.records += one == std::byte{'\n'} ? 1 : 0;
+            }
+        }
+        loss.bytes = ring_.size() - std::min(ring_.size(), loss.records * (head_size + 1));
+        return loss;
+    }
 
     // What was dropped since the last call.
     Loss take_loss() { return std::exchange(loss_, Loss{}); }

@@ -16,4 +16,9 @@ WallTime wall_time() {
     return {.seconds = now.tv_sec, .nanoseconds = static_cast<int32_t>(now.tv_nsec)};
 }
 
+uint64_t wall_ms() {
+    const WallTime now = wall_time();
+    return static_cast<uint64_t>(now.seconds * 1000 + now.nanoseconds / 1'000'000);
+}
+
 } // namespace sys

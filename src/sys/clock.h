@@ -18,4 +18,7 @@ struct WallTime {
 
 WallTime wall_time();
 
+// Milliseconds since 1970.
+uint64_t wall_ms();
+
 } // namespace sys

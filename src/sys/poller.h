@@ -90,7 +90,7 @@ class Watch {
     static constexpr uint32_t nothing = 0;
     static constexpr uint32_t hang_up = 1U << 4; // EPOLLHUP
 
-    Watch() = default;
+    [[gnu::noinline]] Watch() {} // a dozen of them are made in one place
     Watch(Poller& poller, Source source, uint8_t slot, Fd fd);
     Watch(Watch&& other) noexcept;
     Watch& operator=(Watch&& other) noexcept;

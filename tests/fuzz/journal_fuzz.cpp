@@ -124,8 +124,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     at_line_start = true;
 
     static const auto storage = std::make_unique_for_overwrite<record::Journal::Storage>();
+    record::Counters counters{};
     sys::Diag diag;
-    record::Journal journal{{.is_on = true, .id = "0123456789abcdef"}, record_max, *storage, diag};
+    record::Journal journal{
+        {.is_on = true, .id = "0123456789abcdef"}, record_max, *storage, counters, diag};
     must(journal.open().has_value());
     for (size_t at = 1; at < size;) {
         is_full = (data[at] & 0x80U) != 0;

@@ -33,8 +33,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string old = contents(file);
 
     std::array<std::byte, 4096> ring;
+    record::Counters counters{};
     sys::Diag diag;
-    record::K8sFile log({.name = {.path = path.c_str()}}, ring, diag);
+    record::K8sFile log({.name = {.path = path.c_str()}}, ring, counters, diag);
     must(log.open().has_value());
     record::K8sHead head("2026-01-31T23:59:59.123456789+05:30", record::Stream::standard_output);
     const std::string record = "2026-01-31T23:59:59.123456789+05:30 stdout F new\n";

@@ -33,13 +33,15 @@ struct Fixture {
     unit::Loop loop;
     sys::Diag diag;
     std::vector<std::byte> buffer = std::vector<std::byte>(32'768);
+    monitor::Counters counters{};
     Input input;
     Clients clients;
     sys::Pipe pipe = *sys::make_pipe(O_NONBLOCK);
     Instant now = 1000;
 
     explicit Fixture(int64_t stall_ms = 0, EndOfInput end = EndOfInput::closes_stdin)
-        : input{loop.poller, diag, buffer, end}, clients{loop.poller, diag, input, stall_ms} {
+        : input{loop.poller, diag, buffer, end},
+          clients{loop.poller, diag, counters, input, stall_ms} {
         const Fd at{::open(directory.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
         REQUIRE(clients.listen(at));
         input.use(std::move(pipe.write_end));

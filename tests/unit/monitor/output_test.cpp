@@ -45,17 +45,19 @@ struct Fixture {
     std::unique_ptr<Buffers> buffers = std::make_unique<Buffers>();
     std::unique_ptr<record::Journal::Storage> journal =
         std::make_unique<record::Journal::Storage>();
+    monitor::Counters counters{};
     Recorder recorder;
     Input input{loop.poller, diag, buffers->input, EndOfInput::ignored};
-    Clients clients{loop.poller, diag, input, 0};
-    Output output{loop.poller, diag, recorder, clients, *buffers};
+    Clients clients{loop.poller, diag, counters, input, 0};
+    Output output{loop.poller, diag, recorder, clients, *buffers, counters};
     Fd out;
     Fd err;
     Instant now = 1000;
 
     explicit Fixture(std::string log_path = {})
         : log{log_path.empty() ? directory / "log" : log_path},
-          recorder{settings_of(log.c_str()), buffers->ring, *journal, zone, diag} {
+          recorder{
+              settings_of(log.c_str()), buffers->ring, *journal, zone, counters.records, diag} {
         REQUIRE(recorder.open());
         const Fd at{::open(directory.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
         REQUIRE(clients.listen(at));

@@ -173,7 +173,7 @@ struct Driver {
         : storage{std::make_unique_for_overwrite<Journal::Storage>()} {
         settings.is_on = true;
         settings.id = id;
-        journal.emplace(settings, record_max, *storage, diag);
+        journal.emplace(settings, record_max, *storage, counters, diag);
         REQUIRE(journal->open());
     }
     void bring(std::string_view text,
@@ -195,6 +195,7 @@ struct Driver {
 
     sys::Diag diag;
     std::unique_ptr<Journal::Storage> storage;
+    record::Counters counters{};
     std::optional<Journal> journal;
 };
 
@@ -585,8 +586,9 @@ TEST_CASE("fields that do not fit are refused at the start") {
     const std::string value = "ONE=" + std::string(Journal::fields_max, 'x');
     const std::array<const char*, 1> labels{value.c_str()};
     const auto storage = std::make_unique_for_overwrite<Journal::Storage>();
+    record::Counters counters{};
     sys::Diag diag;
-    Journal journal{{.is_on = true, .id = id, .labels = labels}, 16'384, *storage, diag};
+    Journal journal{{.is_on = true, .id = id, .labels = labels}, 16'384, *storage, counters, diag};
     const auto opened = journal.open();
     REQUIRE_FALSE(opened);
     CHECK(opened.error().code == E2BIG);
@@ -614,6 +616,7 @@ struct Both {
                    ring,
                    *storage,
                    zone,
+                   counters,
                    diag} {
         REQUIRE(recorder.open());
     }
@@ -628,6 +631,7 @@ struct Both {
     sys::Zone zone = sys::Zone::create("UTC");
     std::vector<std::byte> ring;
     std::unique_ptr<Journal::Storage> storage;
+    record::Counters counters{};
     Recorder recorder;
 };
 
@@ -729,11 +733,13 @@ TEST_CASE("no page of the journal's storage is used without the journal") {
         sys::Diag diag;
         sys::Zone zone = sys::Zone::create("UTC");
         std::vector<std::byte> ring(131'072);
+        record::Counters counters{};
         Recorder recorder{
             {.k8s_file = {.name = {.path = path.c_str()}}, .journal = {.is_on = false, .id = id}},
             ring,
             *static_cast<Journal::Storage*>(pages),
             zone,
+            counters,
             diag};
         REQUIRE(recorder.open());
         CHECK(recorder.keep(Stream::standard_output, base::bytes_of("a\nb"), Pause::paused, 0) ==

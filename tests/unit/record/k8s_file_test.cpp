@@ -39,11 +39,12 @@ class Log {
     explicit Log(const std::string& path, K8sFile::Settings settings = {}) : path_(path) {
         settings.name.path = path_.c_str();
         diag_.configure({.detail = sys::Severity::error, .subject = {}});
-        file_.emplace(settings, ring_, diag_);
+        file_.emplace(settings, ring_, counters_, diag_);
     }
 
     K8sFile& file() { return *file_; }
     sys::Diag& diag() { return diag_; }
+    const record::Counters& counters() const { return counters_; }
 
     void put(std::string_view content) {
         const K8sHead head(stamp, Stream::standard_output);
@@ -62,6 +63,7 @@ class Log {
   private:
     std::string path_;
     std::array<std::byte, 4096> ring_;
+    record::Counters counters_{};
     sys::Diag diag_;
     std::optional<K8sFile> file_;
     int number_ = 0;
@@ -409,11 +411,14 @@ TEST_CASE("a batch leaves the files that its records one by one would leave") {
         Log batched(other / "log", settings);
         REQUIRE(singly.file().open());
         REQUIRE(batched.file().open());
+        uint64_t records = 0;
+        uint64_t expected = 0;
         for (int turn = 0; turn < 10; ++turn) {
             const std::string text(static_cast<size_t>(number(1, 1900)), 'x');
             {
-                K8sFile::Batch batch{batched.file()};
+                K8sFile::Batch batch{batched.file(), records};
                 for (int n = number(0, 20); n > 0; --n) {
+                    ++expected;
                     const auto content = base::bytes_of(text).first(
                         static_cast<size_t>(number(0, static_cast<int>(text.size()))));
                     const Tag tag = number(0, 1) == 0 ? Tag::full : Tag::partial;
@@ -424,6 +429,9 @@ TEST_CASE("a batch leaves the files that its records one by one would leave") {
             singly.file().flush(0);
             batched.file().flush(0);
         }
+        REQUIRE(records == expected);
+        REQUIRE(batched.counters().rotations == singly.counters().rotations);
+        REQUIRE(batched.counters().lost_to_limit.bytes == singly.counters().lost_to_limit.bytes);
         REQUIRE(names_in(one.path()) == names_in(other.path()));
         for (const std::string& name : names_in(one.path())) {
             REQUIRE(read_file(one / name) == read_file(other / name));
@@ -453,6 +461,43 @@ TEST_CASE("a disk that takes bytes again loses no record of the turn in which it
     log.file().flush(0);
     const std::string text = read_file(path);
     CHECK(std::count(text.begin(), text.end(), '\n') == last);
+}
+
+TEST_CASE("each record that a full disk costs is counted, and none that it takes later") {
+    const bool mends = GENERATE(false, true);
+    CAPTURE(mends);
+    const TempDir directory;
+    const std::string path = directory / "log";
+    Log log(path);
+    REQUIRE(log.file().open());
+    const K8sHead head(stamp, Stream::standard_output);
+    const auto record = [&](std::string_view content, int count) {
+        for (int i = 0; i < count; ++i) {
+            log.file().record(head, Tag::full, base::bytes_of(content));
+        }
+        log.file().flush(0);
+    };
+    record("taken", 10);
+    {
+        const Faults faults([](const shadow::Call& call) {
+            return Instead{.error = call.name == "write" || call.name == "writev" ? ENOSPC : 0};
+        });
+        record("xyz", 200); // 83 fit the ring
+        CHECK(log.counters().lost_to_disk.records == 200 - 83);
+        CHECK(log.counters().lost_to_disk.bytes == (200 - 83) * 3);
+        if (!mends) {
+            log.file().finish(0);
+        }
+    }
+    if (mends) {
+        record("again", 20);
+        log.file().finish(0);
+    }
+    const std::string text = read_file(path);
+    const auto written = static_cast<uint64_t>(std::count(text.begin(), text.end(), '\n'));
+    CHECK(written == (mends ? 10 + 83 + 20 : 10));
+    CHECK(log.counters().lost_to_disk.records == (mends ? 200 - 83 : 200));
+    CHECK(log.counters().lost_to_disk.bytes == log.counters().lost_to_disk.records * 3);
 }
 
 TEST_CASE("a reopening that is asked for is tried although a record has asked in vain") {
@@ -503,7 +548,8 @@ TEST_CASE("a log that is not a file is not replaced") {
         // What has no size is not written record by record either.
         const Faults faults;
         const K8sHead head(stamp, Stream::standard_output);
-        K8sFile::Batch batch{log.file()};
+        uint64_t records = 0;
+        K8sFile::Batch batch{log.file(), records};
         for (int i = 0; i < 50; ++i) {
             batch.record(head, Tag::full, base::bytes_of("x"));
         }
