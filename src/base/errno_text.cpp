@@ -1,145 +1,121 @@
+// The texts are packed at compile time, each behind its number: branches to each would be three
+// times the code, and a table of pointers needs relocations, which make a page of memory private to
+// every process.
+
 #include "base/errno_text.h"
 
+#include <array>
 #include <cerrno>
 
 namespace base {
 
 namespace {
 
-// One function per program, not a table of pointers: a table would need relocations, and those
-// make a page of memory private to every process.
-std::string_view text_of_errno(int code) {
-    switch (code) {
-    case EPERM:
-        return "Operation not permitted";
-    case ENOENT:
-        return "No such file or directory";
-    case ESRCH:
-        return "No such process";
-    case EINTR:
-        return "Interrupted system call";
-    case EIO:
-        return "Input/output error";
-    case ENXIO:
-        return "No such device or address";
-    case E2BIG:
-        return "Argument list too long";
-    case ENOEXEC:
-        return "Exec format error";
-    case EBADF:
-        return "Bad file descriptor";
-    case ECHILD:
-        return "No child processes";
-    case EAGAIN:
-        return "Resource temporarily unavailable";
-    case ENOMEM:
-        return "Cannot allocate memory";
-    case EACCES:
-        return "Permission denied";
-    case EFAULT:
-        return "Bad address";
-    case ENOTBLK:
-        return "Block device required";
-    case EBUSY:
-        return "Device or resource busy";
-    case EEXIST:
-        return "File exists";
-    case EXDEV:
-        return "Invalid cross-device link";
-    case ENODEV:
-        return "No such device";
-    case ENOTDIR:
-        return "Not a directory";
-    case EISDIR:
-        return "Is a directory";
-    case EINVAL:
-        return "Invalid argument";
-    case ENFILE:
-        return "Too many open files in system";
-    case EMFILE:
-        return "Too many open files";
-    case ENOTTY:
-        return "Inappropriate ioctl for device";
-    case ETXTBSY:
-        return "Text file busy";
-    case EFBIG:
-        return "File too large";
-    case ENOSPC:
-        return "No space left on device";
-    case ESPIPE:
-        return "Illegal seek";
-    case EROFS:
-        return "Read-only file system";
-    case EMLINK:
-        return "Too many links";
-    case EPIPE:
-        return "Broken pipe";
-    case ERANGE:
-        return "Numerical result out of range";
-    case ENAMETOOLONG:
-        return "File name too long";
-    case ENOSYS:
-        return "Function not implemented";
-    case ENOTEMPTY:
-        return "Directory not empty";
-    case ELOOP:
-        return "Too many levels of symbolic links";
-    case EPROTO:
-        return "Protocol error";
-    case EOVERFLOW:
-        return "Value too large for defined data type";
-    case EBADMSG:
-        return "Bad message";
-    case EILSEQ:
-        return "Invalid or incomplete multibyte or wide character";
-    case ENOTSOCK:
-        return "Socket operation on non-socket";
-    case EDESTADDRREQ:
-        return "Destination address required";
-    case EMSGSIZE:
-        return "Message too long";
-    case EPROTOTYPE:
-        return "Protocol wrong type for socket";
-    case EOPNOTSUPP:
-        return "Operation not supported";
-    case EADDRINUSE:
-        return "Address already in use";
-    case ECONNRESET:
-        return "Connection reset by peer";
-    case ENOBUFS:
-        return "No buffer space available";
-    case EISCONN:
-        return "Transport endpoint is already connected";
-    case ENOTCONN:
-        return "Transport endpoint is not connected";
-    case ETIMEDOUT:
-        return "Connection timed out";
-    case ECONNREFUSED:
-        return "Connection refused";
-    case EALREADY:
-        return "Operation already in progress";
-    case EINPROGRESS:
-        return "Operation now in progress";
-    case ESTALE:
-        return "Stale file handle";
-    case EDQUOT:
-        return "Disk quota exceeded";
-    case ECANCELED:
-        return "Operation canceled";
-    default:
-        return {};
-    }
+struct Row {
+    int code;
+    std::string_view text;
+};
+
+consteval auto rows() {
+    return std::to_array<Row>({
+        {EPERM, "Operation not permitted"},
+        {ENOENT, "No such file or directory"},
+        {ESRCH, "No such process"},
+        {EINTR, "Interrupted system call"},
+        {EIO, "Input/output error"},
+        {ENXIO, "No such device or address"},
+        {E2BIG, "Argument list too long"},
+        {ENOEXEC, "Exec format error"},
+        {EBADF, "Bad file descriptor"},
+        {ECHILD, "No child processes"},
+        {EAGAIN, "Resource temporarily unavailable"},
+        {ENOMEM, "Cannot allocate memory"},
+        {EACCES, "Permission denied"},
+        {EFAULT, "Bad address"},
+        {ENOTBLK, "Block device required"},
+        {EBUSY, "Device or resource busy"},
+        {EEXIST, "File exists"},
+        {EXDEV, "Invalid cross-device link"},
+        {ENODEV, "No such device"},
+        {ENOTDIR, "Not a directory"},
+        {EISDIR, "Is a directory"},
+        {EINVAL, "Invalid argument"},
+        {ENFILE, "Too many open files in system"},
+        {EMFILE, "Too many open files"},
+        {ENOTTY, "Inappropriate ioctl for device"},
+        {ETXTBSY, "Text file busy"},
+        {EFBIG, "File too large"},
+        {ENOSPC, "No space left on device"},
+        {ESPIPE, "Illegal seek"},
+        {EROFS, "Read-only file system"},
+        {EMLINK, "Too many links"},
+        {EPIPE, "Broken pipe"},
+        {ERANGE, "Numerical result out of range"},
+        {ENAMETOOLONG, "File name too long"},
+        {ENOSYS, "Function not implemented"},
+        {ENOTEMPTY, "Directory not empty"},
+        {ELOOP, "Too many levels of symbolic links"},
+        {EPROTO, "Protocol error"},
+        {EOVERFLOW, "Value too large for defined data type"},
+        {EBADMSG, "Bad message"},
+        {EILSEQ, "Invalid or incomplete multibyte or wide character"},
+        {ENOTSOCK, "Socket operation on non-socket"},
+        {EDESTADDRREQ, "Destination address required"},
+        {EMSGSIZE, "Message too long"},
+        {EPROTOTYPE, "Protocol wrong type for socket"},
+        {EOPNOTSUPP, "Operation not supported"},
+        {EADDRINUSE, "Address already in use"},
+        {ECONNRESET, "Connection reset by peer"},
+        {ENOBUFS, "No buffer space available"},
+        {EISCONN, "Transport endpoint is already connected"},
+        {ENOTCONN, "Transport endpoint is not connected"},
+        {ETIMEDOUT, "Connection timed out"},
+        {ECONNREFUSED, "Connection refused"},
+        {EALREADY, "Operation already in progress"},
+        {EINPROGRESS, "Operation now in progress"},
+        {ESTALE, "Stale file handle"},
+        {EDQUOT, "Disk quota exceeded"},
+        {ECANCELED, "Operation canceled"},
+    });
 }
+
+consteval size_t packed_size() {
+    size_t size = 0;
+    for (const Row& row : rows()) {
+        size += row.text.size() + 2;
+    }
+    return size;
+}
+
+// The number in one byte, the text, a NUL; and so on.
+consteval auto packed_rows() {
+    std::array<char, packed_size()> packed{};
+    size_t size = 0;
+    for (const Row& row : rows()) {
+        CHECK(row.code > 0 && row.code < 256);
+        packed[size++] = static_cast<char>(row.code);
+        for (const char one : row.text) {
+            packed[size++] = one;
+        }
+        packed[size++] = '\0';
+    }
+    return packed;
+}
+
+constexpr auto packed = packed_rows();
 
 } // namespace
 
 void put_errno(TextSink& sink, int code) {
-    const std::string_view text = text_of_errno(code);
-    if (text.empty()) {
-        sink.put("Unknown error ").put_dec(code);
-        return;
+    for (size_t at = 0; at != packed.size();) {
+        const std::string_view text{packed.data() + at + 1};
+        if (static_cast<unsigned char>(packed[at]) == code) {
+            sink.put(text);
+            return;
+        }
+        at += text.size() + 2;
     }
-    sink.put(text);
+    sink.put("Unknown error ").put_dec(code);
 }
 
 } // namespace base
