@@ -41,8 +41,6 @@ using ::epoll_wait;
 using ::eventfd;
 using ::execve;
 using ::fchdir;
-using ::fchmod;
-using ::fchmodat;
 using ::fcntl;
 using ::fstat;
 using ::fstatat;
@@ -76,7 +74,6 @@ using ::recvmsg;
 using ::renameat;
 using ::sendmsg;
 using ::setsid;
-using ::sigaction;
 using ::signalfd;
 using ::sigprocmask;
 using ::sigtimedwait;
@@ -95,7 +92,7 @@ using ::waitpid;
 using ::write;
 using ::writev;
 
-// Three that the C library makes dearer than they are.
+// Some that the C library makes dearer than they are.
 
 // Its getcwd brings malloc into the program.
 inline long getcwd(char* buffer, size_t size) {
@@ -116,6 +113,25 @@ inline int clock_gettime(clockid_t clock, timespec* now) {
 // come first on every processor that we are built for.
 inline pid_t fork() {
     return static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+}
+
+// Its fchmod and fchmodat know flags and kinds of descriptors that we do not use.
+inline int fchmod(int fd, mode_t mode) {
+    return static_cast<int>(::syscall(SYS_fchmod, fd, mode));
+}
+
+inline int fchmodat(int directory, const char* name, mode_t mode) {
+    return static_cast<int>(::syscall(SYS_fchmodat, directory, name, mode));
+}
+
+// Its sigaction takes locks for the sake of abort. In what the kernel takes, the handler comes
+// first on every processor that we are built for, and for these two the rest does not matter.
+inline int set_disposition(int signal, void (*ignore_or_default)(int)) {
+    struct {
+        void (*handler)(int);
+        unsigned long others[7];
+    } action{ignore_or_default, {}};
+    return static_cast<int>(::syscall(SYS_rt_sigaction, signal, &action, nullptr, _NSIG / 8));
 }
 
 } // namespace sys

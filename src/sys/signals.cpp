@@ -37,13 +37,9 @@ sigset_t blocked_set() {
 } // namespace
 
 sigset_t block_signals() {
-    struct sigaction ignore{};
-    ignore.sa_handler = SIG_IGN;
-    (void)sys::sigaction(SIGPIPE, &ignore, nullptr);
+    (void)sys::set_disposition(SIGPIPE, SIG_IGN);
     // Ignored by a careless caller, it would take the status of all our children away.
-    struct sigaction standard{};
-    standard.sa_handler = SIG_DFL;
-    (void)sys::sigaction(SIGCHLD, &standard, nullptr);
+    (void)sys::set_disposition(SIGCHLD, SIG_DFL);
 
     const sigset_t set = blocked_set();
     sigset_t original;

@@ -140,7 +140,7 @@ Result<Fd> bind_in(FdRef directory, const char* name, SocketKind kind, mode_t mo
     if (!bound) {
         return base::Failure{bound.error()};
     }
-    if (sys::fchmodat(directory.number(), name, mode, 0) != 0) {
+    if (sys::fchmodat(directory.number(), name, mode) != 0) {
         const int code = errno;
         (void)remove(directory, name);
         return fail(code, "set mode of socket");
