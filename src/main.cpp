@@ -177,6 +177,10 @@ choose_records(const cli::Options& options, const cli::Knobs& knobs, std::span<c
                     .name_space = knobs.journal_namespace,
                     .marks_parts = !options.no_container_partial_message,
                     .counts_records = options.drivers.k8s_file == nullptr},
+        .rate = {.bytes_per_second = knobs.log_rate,
+                 .burst = knobs.log_burst,
+                 .excess = static_cast<record::Excess>(knobs.log_excess)},
+        .stamps_utc = knobs.log_utc != 0,
         .record_max = knobs.log_record_max,
     };
 }

@@ -15,10 +15,16 @@
 
 namespace cli {
 
+enum class LogExcess : uint8_t { wait, drop, drop_silently };
+
 struct Knobs {
     uint32_t attach_stall_ms = 0; // up to a day
     uint32_t log_record_max = 16'384;
-    uint32_t state = 0;                      // or 1
+    uint32_t log_rate = 0;
+    uint32_t log_burst = 0; // as much as `log_rate` if it is not given
+    uint32_t log_utc = 0;   // or 1
+    uint32_t state = 0;     // or 1
+    LogExcess log_excess = LogExcess::wait;
     const char* journal_namespace = nullptr; // in the environment; nullptr: the default journal
 };
 

@@ -21,7 +21,7 @@ unsigned digit_value(char one) {
 
 } // namespace
 
-Number parse_number(const char* text, uint64_t max, int64_t& value) {
+Number parse_number(const char* text, uint64_t max, int64_t& value, char end) {
     while (is_blank(*text)) {
         ++text;
     }
@@ -35,12 +35,12 @@ Number parse_number(const char* text, uint64_t max, int64_t& value) {
         number_base = is_hex ? 16 : 8;
         text += is_hex ? 2 : 0;
     }
-    if (*text == '\0') {
+    if (*text == '\0' || *text == end) {
         return Number::malformed;
     }
     uint64_t magnitude = 0;
     bool is_too_large = false;
-    for (; *text != '\0'; ++text) {
+    for (; *text != '\0' && *text != end; ++text) {
         const unsigned digit = digit_value(*text);
         if (digit >= number_base) {
             return Number::malformed;

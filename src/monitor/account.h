@@ -5,7 +5,7 @@
 #pragma once
 
 #include "base/text.h"
-#include "record/counters.h"
+#include "record/recorder.h"
 
 namespace monitor {
 

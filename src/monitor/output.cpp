@@ -34,6 +34,9 @@ constexpr size_t flood_min = Buffers::read_max / 2;
 // within this time; without it lines of a fast writer would be cut whenever we are faster still.
 constexpr Instant line_pause_ms = 10;
 
+// How much longer it may take a writer that is not read all the time.
+constexpr Instant rate_pause_ms = 100;
+
 // How often a terminal that nobody has open is asked whether somebody has.
 constexpr Instant hang_up_poll_ms = 100;
 
@@ -50,10 +53,11 @@ Result<void> Output::use(Stream stream, sys::Fd source) {
     return channel.watch.want(EPOLLIN);
 }
 
-void Output::settle_channel(Channel& channel) {
+void Output::settle_channel(Stream stream) {
+    Channel& channel = at(stream);
     if (channel.watch.valid()) {
-        (void)channel.watch.want(is_held_back() || channel.hung_up ? sys::Watch::nothing
-                                                                   : uint32_t{EPOLLIN});
+        const bool waits = is_held_back() || channel.hung_up || recorder_.waits_for_rate(stream);
+        (void)channel.watch.want(waits ? sys::Watch::nothing : uint32_t{EPOLLIN});
     }
 }
 
@@ -69,8 +73,8 @@ void Output::settle(Instant now) {
             }
         }
     }
-    for (Channel& channel : channels_) {
-        settle_channel(channel);
+    for (const Stream stream : all_streams) {
+        settle_channel(stream);
     }
     count_stall(now);
 }
@@ -131,15 +135,22 @@ void Output::end_flood() {
 // Reads once and passes on what came. Returns how much that was; 0: there is no more now.
 size_t Output::read_once(Stream stream, Instant now) {
     Channel& channel = at(stream);
+    size_t most = read_max(channel);
+    if (started_) {
+        most = std::min(most, recorder_.spend(stream, 0, now));
+    }
     make_room(channel, buffer_of(stream));
-    const MutableBytes room = buffer_of(stream).subspan(channel.end, read_max(channel));
+    const MutableBytes room = buffer_of(stream).subspan(channel.end, most);
+    if (room.empty()) {
+        return 0; // it is to wait
+    }
     const Result<Moved> moved = sys::read_some(channel.watch.fd(), room);
     if (!moved && moved.error().code == EIO &&
         sys::fcntl(channel.watch.fd().number(), F_GETPIPE_SZ) < 0) {
         // A terminal that nobody has open; somebody may open it again.
         channel.hung_up = true;
         hang_up_due_ = now + hang_up_poll_ms;
-        settle_channel(channel);
+        settle_channel(stream);
         return 0;
     }
     if (!moved) {
@@ -159,6 +170,7 @@ size_t Output::read_once(Stream stream, Instant now) {
     count_bytes(stream, moved->count);
     burst_ = burst_ || channel.end > page_size;
     if (started_) {
+        (void)recorder_.spend(stream, fresh.size(), now);
         record_held(stream, Pause::more_to_come, now);
         clients_.offer(stream, fresh, now);
     } else {
@@ -240,6 +252,7 @@ void Output::collect_last_words(Instant now) {
 }
 
 void Output::drain(Instant now) {
+    recorder_.lift_limit();
     for (const Stream stream : all_streams) {
         if (is_open(stream)) {
             drain_stream(stream, now);
@@ -323,15 +336,21 @@ Instant Output::deadline() const {
 
 void Output::expire(Instant now) {
     for (const Stream stream : all_streams) {
-        if (at(stream).line_due <= now) {
+        Channel& channel = at(stream);
+        if (channel.line_due > now) {
+            continue;
+        }
+        if (recorder_.waits_for_rate(stream)) {
+            channel.line_due = now + rate_pause_ms; // the rest of it may wait in the pipe
+        } else {
             record_held(stream, Pause::paused, now);
         }
     }
     if (hang_up_due_ <= now) {
         hang_up_due_ = sys::never;
-        for (Channel& channel : channels_) {
-            channel.hung_up = false;
-            settle_channel(channel);
+        for (const Stream stream : all_streams) {
+            at(stream).hung_up = false;
+            settle_channel(stream);
         }
     }
 }

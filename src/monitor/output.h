@@ -11,8 +11,9 @@
 // A stream that fills its pipe all the time gets a larger one, and is read in larger pieces: half
 // as many switches between the container and us. Only one stream at a time does.
 //
-// While a client is owed something, or the log waits for its reader, nothing is read: that is the
-// back pressure on the container. While the runtime runs, what comes is only kept, since it may be
+// While a client is owed something, or the log waits for its reader, nothing is read, and a stream
+// that is faster than MOTE_LOG_RATE is read now and then: that is the back pressure on the
+// container. While the runtime runs, what comes is only kept, since it may be
 // the runtime's last words; more than the buffer holds is recorded early.
 #pragma once
 
@@ -115,7 +116,7 @@ class Output {
     static void make_room(Channel& channel, base::MutableBytes buffer);
     void drain_stream(record::Stream stream, sys::Instant now);
     bool drain_aside(record::Stream stream, size_t most, sys::Instant now);
-    void settle_channel(Channel& channel);
+    void settle_channel(record::Stream stream);
 
     sys::Poller& poller_;
     sys::Diag& diag_;

@@ -28,6 +28,9 @@ struct Loss {
     [[nodiscard]] bool any() const { return records != 0; }
 };
 
+// "what, records lost: 1, bytes lost: 2".
+void put_loss(base::TextSink& text, std::string_view what, const Loss& loss);
+
 // "what, records lost: 1, bytes lost: 2", as a warning.
 void tell_loss(sys::Diag& diag, std::string_view what, const Loss& loss);
 

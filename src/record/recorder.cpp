@@ -25,6 +25,11 @@ Result<void> Recorder::open() {
 }
 
 size_t Recorder::keep(Stream stream, Bytes bytes, Pause pause, Instant now) {
+    const bool may_drop = limit_.bytes_per_second != 0 && limit_.excess != Excess::wait;
+    return may_drop ? keep_limited(stream, bytes, pause, now) : keep_all(stream, bytes, pause, now);
+}
+
+size_t Recorder::keep_all(Stream stream, Bytes bytes, Pause pause, Instant now) {
     const Tail tail = pause == Pause::more_to_come ? Tail::hold_back : Tail::record;
     if ((k8s_file_.is_paced() || journal_.is_on()) && pause != Pause::final) {
         return keep_paced(stream, bytes, tail, now);
@@ -72,8 +77,9 @@ size_t Recorder::keep_piece(Stream stream, Bytes bytes, Tail tail, Patience pati
 std::string_view Recorder::stamp_now() {
     if (!stamped_) {
         const sys::WallTime now = sys::wall_time();
-        stamp_.set(
-            now.seconds, static_cast<uint32_t>(now.nanoseconds), zone_.offset_at(now.seconds));
+        stamp_.set(now.seconds,
+                   static_cast<uint32_t>(now.nanoseconds),
+                   stamps_utc_ ? 0 : zone_.offset_at(now.seconds));
         stamped_ = true;
     }
     return stamp_.view();
@@ -94,9 +100,15 @@ void Recorder::expire(Instant now) {
     if (journal_.is_waiting()) {
         journal_.expire(now);
     }
+    if (rate_.due <= now) {
+        expire_rate(now, Pause::paused);
+    }
 }
 
 void Recorder::finish(Instant now) {
+    if (limit_.bytes_per_second != 0) {
+        expire_rate(now, Pause::final);
+    }
     k8s_file_.finish(now);
     journal_.finish(now);
 }

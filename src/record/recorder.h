@@ -7,6 +7,7 @@
 #include "base/stamp.h"
 #include "record/journal.h"
 #include "record/k8s_file.h"
+#include "record/rate.h"
 #include "record/stream.h"
 #include "sys/clock.h"
 #include "sys/diag.h"
@@ -23,6 +24,8 @@ class Recorder {
     struct Settings {
         K8sFile::Settings k8s_file; // without a path: none
         Journal::Settings journal;
+        RateLimit rate;
+        bool stamps_utc = false;
         size_t record_max = 16'384; // bytes of a line in one record
     };
 
@@ -36,8 +39,8 @@ class Recorder {
              sys::Diag& diag)
         : k8s_file_{settings.k8s_file, ring, counters, diag},
           journal_{settings.journal, settings.record_max, journal, counters, diag}, zone_{zone},
-          counters_{counters}, record_max_{settings.record_max},
-          wants_file_{settings.k8s_file.name.path != nullptr} {}
+          counters_{counters}, limit_{settings.rate}, stamps_utc_{settings.stamps_utc},
+          record_max_{settings.record_max}, wants_file_{settings.k8s_file.name.path != nullptr} {}
 
     // Opens the log file and prepares the journal's fields, as far as they are wanted.
     base::Result<void> open();
@@ -46,6 +49,19 @@ class Recorder {
     // again with what comes next. All are consumed when the stream has paused, unless the log waits
     // for its reader.
     size_t keep(Stream stream, base::Bytes bytes, Pause pause, sys::Instant now);
+
+    // So many bytes of a stream have been read. Returns how many more may be; none: not before
+    // expire() has ended its wait, to be asked for by waits_for_rate().
+    size_t spend(Stream stream, size_t count, sys::Instant now) {
+        const bool may_wait = limit_.bytes_per_second != 0 && limit_.excess == Excess::wait;
+        return may_wait ? spend_rate(stream, count, now) : SIZE_MAX;
+    }
+    [[nodiscard]] bool waits_for_rate(Stream stream) {
+        return bucket_of(stream).read_at != sys::never;
+    }
+
+    // From here on nothing waits for the rate, or is dropped for it, but the rest of a line.
+    void lift_limit();
 
     // The end of a turn: one write for all that was recorded in it.
     void flush(sys::Instant now);
@@ -72,10 +88,11 @@ class Recorder {
 
     // When expire() is to be called, whether there is output or not.
     [[nodiscard]] sys::Instant deadline() const {
-        return std::min(k8s_file_.deadline(), journal_.deadline());
+        return std::min(std::min(k8s_file_.deadline(), journal_.deadline()), rate_.due);
     }
 
-    // Tries again what was refused, or what waited for its reader.
+    // Tries again what was refused, or what waited for its reader; a stream that was too fast is
+    // read again, or what is missing of it is said.
     void expire(sys::Instant now);
 
     // Writes what is left; nothing is recorded afterwards.
@@ -87,6 +104,16 @@ class Recorder {
     [[nodiscard]] sys::FdRef file() const { return k8s_file_.file(); }
 
   private:
+    size_t keep_all(Stream stream, base::Bytes bytes, Pause pause, sys::Instant now);
+    size_t keep_limited(Stream stream, base::Bytes bytes, Pause pause, sys::Instant now);
+    size_t spend_rate(Stream stream, size_t count, sys::Instant now);
+    void drop(Stream stream, size_t size, sys::Instant now);
+    void tell_at(RateState::Bucket& bucket, sys::Instant then);
+    void expire_rate(sys::Instant now, Pause pause);
+    void tell_missing(Stream stream, sys::Instant now, Pause pause);
+    [[nodiscard]] RateState::Bucket& bucket_of(Stream stream) {
+        return rate_.buckets[static_cast<size_t>(stream)];
+    }
     size_t keep_paced(Stream stream, base::Bytes bytes, Tail tail, sys::Instant now);
     size_t
     keep_piece(Stream stream, base::Bytes bytes, Tail tail, Patience patience, sys::Instant now);
@@ -96,7 +123,10 @@ class Recorder {
     Journal journal_;
     sys::Zone& zone_;
     Counters& counters_;
+    RateLimit limit_;
+    RateState rate_;
     base::Stamp stamp_;
+    bool stamps_utc_;
     size_t record_max_;
     bool wants_file_;
     bool stamped_ = false; // in this turn

@@ -51,8 +51,8 @@ TEST_CASE("USR1 has the monitor write what it has recorded, and the container go
     CHECK(told["stderr_bytes"].number() == 4);
     CHECK(told["stderr_records"].number() == 1);
     for (const char* loss : {"disk", "limit", "journal", "rate"}) {
-        CHECK(told["lost_to_" + std::string(loss) + "_records"].number() == 0);
-        CHECK(told["lost_to_" + std::string(loss) + "_bytes"].number() == 0);
+        CHECK(told["lost_" + std::string(loss) + "_records"].number() == 0);
+        CHECK(told["lost_" + std::string(loss) + "_bytes"].number() == 0);
     }
     CHECK(told["started_ms"].number() >= before * 1000);
     CHECK(told["started_ms"].number() <= told["written_ms"].number());
@@ -131,9 +131,11 @@ TEST_CASE("With MOTE_STATE=1 the account is there when the exit file is, and say
         CHECK(text.has_value() == (value == "1"));
         if (text) {
             const Json told = Json::parse(*text);
-            CHECK(told["stdout_records"].number() == 20'000);
+            CHECK(told["stdout_records"].number() ==
+                  std::ranges::count(m.records(), "stdout", &Record::stream));
             CHECK(told["stdout_bytes"].number() == 108'894);
             CHECK(told["stderr_records"].number() == 1);
+            CHECK(told["lost_disk_records"].number() == 0);
             CHECK(told["clients"].number() == 0);
             CHECK(read_file(m.persist + "/monitor.json") == *text);
         }
@@ -227,9 +229,11 @@ TEST_CASE("Records beyond --log-global-size-max are counted as lost to the limit
     const long kept = static_cast<long>(m.records().size());
     CHECK(kept > 50);
     CHECK(kept < 200);
-    CHECK(told["stdout_records"].number() == 1000);
-    CHECK(told["lost_to_limit_records"].number() == 1000 - kept);
-    CHECK(told["lost_to_limit_bytes"].number() == 6 * (1000 - kept));
+    CHECK(told["stdout_records"].number() >= 1000); // as above
+    CHECK(told["lost_limit_records"].number() == told["stdout_records"].number() - kept);
+    CHECK(told["lost_limit_bytes"].number() ==
+          6 * 1000 - static_cast<long>(std::ranges::count_if(
+                         payload_of(m.records()), [](char one) { return one != '\n'; })));
 }
 
 TEST_CASE("Rotations, reopenings and those that fail are counted") {
@@ -274,9 +278,11 @@ TEST_CASE("1,000 requests while the container floods lose nothing and tear no ac
     }
     CHECK(last > 0);
     m.wait_log("stdout F 1000000\n");
-    CHECK(account(m)["stdout_records"].number() == 1'000'000);
+    const long records = account(m)["stdout_records"].number();
     m.open_gate("end");
     m.end();
     CHECK(names_in(m.persist) == Lines{"exit", "monitor.json"});
+    CHECK(records >= 1'000'000); // a line is two if its writer was interrupted
+    CHECK(records == static_cast<long>(m.records().size()));
     CHECK(std::ranges::count(payload_of(m.records()), '\n') == 1'000'000);
 }

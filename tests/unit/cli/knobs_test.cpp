@@ -64,6 +64,66 @@ TEST_CASE("a bad value of a knob is a warning and the default, whatever was set 
     }
 }
 
+TEST_CASE(
+    "a rate is a number, or two with a colon; without the second a burst is a second's bytes") {
+    struct Case {
+        const char* value;
+        uint32_t rate;
+        uint32_t burst;
+    };
+    for (const Case& one : {Case{"1000", 1000, 1000},
+                            Case{"1000:5000", 1000, 5000},
+                            Case{"1:1", 1, 1},
+                            Case{"1000000000:1000000000", 1'000'000'000, 1'000'000'000},
+                            Case{"0x10:010", 16, 8}}) {
+        CAPTURE(one.value);
+        Knobs knobs;
+        REQUIRE(take(std::string{"MOTE_LOG_RATE="} + one.value, knobs).empty());
+        REQUIRE(knobs.log_rate == one.rate);
+        REQUIRE(knobs.log_burst == one.burst);
+    }
+    Knobs knobs{.log_rate = 7};
+    REQUIRE(take("MOTE_LOG_RATE=0", knobs).empty());
+    REQUIRE(knobs.log_rate == 0);
+    for (const char* bad : {"",
+                            ":",
+                            "1:",
+                            ":1",
+                            "1:0",
+                            "-1",
+                            "1:-1",
+                            "1000000001",
+                            "1:1000000001",
+                            "1:2:3",
+                            "10k",
+                            "1 :2",
+                            "99999999999999999999999999:1"}) {
+        CAPTURE(bad);
+        Knobs before{.log_rate = 7};
+        REQUIRE(take(std::string{"MOTE_LOG_RATE="} + bad, before) ==
+                "MOTE_LOG_RATE is not BYTES_PER_SECOND[:BURST], ignoring");
+        REQUIRE(before.log_rate == 0);
+    }
+}
+
+TEST_CASE("what becomes of too much is a word, and waiting unless it is said") {
+    Knobs knobs;
+    REQUIRE(knobs.log_excess == cli::LogExcess::wait);
+    REQUIRE(take("MOTE_LOG_EXCESS=drop", knobs).empty());
+    REQUIRE(knobs.log_excess == cli::LogExcess::drop);
+    REQUIRE(take("MOTE_LOG_EXCESS=drop-silently", knobs).empty());
+    REQUIRE(knobs.log_excess == cli::LogExcess::drop_silently);
+    REQUIRE(take("MOTE_LOG_EXCESS=wait", knobs).empty());
+    REQUIRE(knobs.log_excess == cli::LogExcess::wait);
+    for (const char* bad : {"", "Drop", "drop ", "drop-", "waits"}) {
+        CAPTURE(bad);
+        Knobs before{.log_excess = cli::LogExcess::drop};
+        REQUIRE(take(std::string{"MOTE_LOG_EXCESS="} + bad, before) ==
+                "MOTE_LOG_EXCESS is not wait, drop or drop-silently, ignoring");
+        REQUIRE(before.log_excess == cli::LogExcess::wait);
+    }
+}
+
 TEST_CASE("the socket of the longest journal namespace fits in an address") {
     const std::string longest(79, 'n');
     REQUIRE(("/run/systemd/journal." + longest + "/socket").size() == 107);

@@ -30,8 +30,9 @@ using sys::Source;
 
 namespace {
 
-Recorder::Settings settings_of(const char* path) {
+Recorder::Settings settings_of(const char* path, record::RateLimit rate) {
     Recorder::Settings settings;
+    settings.rate = rate;
     settings.k8s_file.name.path = path;
     return settings;
 }
@@ -54,10 +55,14 @@ struct Fixture {
     Fd err;
     Instant now = 1000;
 
-    explicit Fixture(std::string log_path = {})
+    explicit Fixture(std::string log_path = {}, record::RateLimit rate = {})
         : log{log_path.empty() ? directory / "log" : log_path},
-          recorder{
-              settings_of(log.c_str()), buffers->ring, *journal, zone, counters.records, diag} {
+          recorder{settings_of(log.c_str(), rate),
+                   buffers->ring,
+                   *journal,
+                   zone,
+                   counters.records,
+                   diag} {
         REQUIRE(recorder.open());
         const Fd at{::open(directory.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
         REQUIRE(clients.listen(at));
@@ -481,4 +486,117 @@ TEST_CASE("a log that is a fifo with a slow reader holds the container back and 
     }
     CHECK(got.size() == sent.size() / 201 * (201 + 45));
     CHECK(static_cast<size_t>(std::count(got.begin(), got.end(), '\n')) == sent.size() / 201);
+}
+
+TEST_CASE("a stream that is faster than the rate is read now and then, the other at once") {
+    Fixture f({}, {.bytes_per_second = 1000, .burst = 500, .excess = record::Excess::wait});
+    f.output.start(f.now);
+    std::string text;
+    for (int n = 0; n < 250; ++n) {
+        text += std::to_string(1000 + n) + " waits\n"; // of 11 bytes: the rate cuts most lines
+    }
+    Fixture::write(f.out, text);
+    f.serve();
+    CHECK(f.serve() == 0);
+    CHECK(f.logged().size() / 20 == 500 / 11);
+    Fixture::write(f.err, "at once\n");
+    f.serve();
+    CHECK(f.logged().find("stderr F at once\n") != std::string::npos);
+    size_t before = f.logged().size();
+    int wakes = 0;
+    const Instant start = f.now;
+    while (f.logged().find("stdout F 1249 waits\n") == std::string::npos) {
+        const Instant due = std::min(f.output.deadline(), f.recorder.deadline());
+        REQUIRE(due != sys::never);
+        REQUIRE(due > f.now);
+        f.wait_until(due);
+        f.serve();
+        REQUIRE(++wakes < 100);
+        CHECK(f.logged().size() - before <= 11 * 20);
+        before = f.logged().size();
+    }
+    // 2,750 bytes less the burst, and no line was cut by the waiting.
+    CHECK(f.now - start >= 2200);
+    CHECK(f.now - start <= 2500);
+    CHECK(f.logged().find(" P ") == std::string::npos);
+    CHECK(f.counters.records.rate_waits >= 20);
+    CHECK(f.counters.stalls == 0);
+}
+
+TEST_CASE("a prompt of a stream that waits for the rate is recorded after it") {
+    Fixture f({}, {.bytes_per_second = 100, .burst = 10, .excess = record::Excess::wait});
+    f.output.start(f.now);
+    Fixture::write(f.out, "prompt: ");
+    Fixture::write(f.err, "0123456789");
+    f.serve();
+    for (int n = 0; n < 20 && f.output.deadline() != sys::never; ++n) {
+        f.wait_until(std::min(f.output.deadline(), f.recorder.deadline()));
+        f.serve();
+    }
+    CHECK(f.logged() == "stdout P prompt: \nstderr P 0123456789\n");
+    CHECK(f.output.deadline() == sys::never);
+    CHECK(f.serve() == 0);
+}
+
+TEST_CASE("a container that waits for the rate and ends loses nothing, and its end does not wait") {
+    const bool drops = GENERATE(false, true);
+    Fixture f({},
+              {.bytes_per_second = 10,
+               .burst = 10,
+               .excess = drops ? record::Excess::drop : record::Excess::wait});
+    f.output.start(f.now);
+    std::string text;
+    for (int n = 0; n < 5000; ++n) {
+        text += std::to_string(10'000 + n) + "\n";
+    }
+    Fixture::write(f.out, "first\nsecond\n");
+    f.serve();
+    Fixture::write(f.out, text);
+    f.output.drain(f.now);
+    f.recorder.finish(f.now);
+    const std::string log = f.logged();
+    CHECK(static_cast<size_t>(std::count(log.begin(), log.end(), '\n')) == 5002);
+    CHECK(log.find("stdout F 14999\n") != std::string::npos);
+    CHECK(f.counters.records.lost_to_rate.records == 0);
+}
+
+TEST_CASE("who is attached sees what the log drops") {
+    Fixture f({}, {.bytes_per_second = 10, .burst = 10, .excess = record::Excess::drop});
+    f.output.start(f.now);
+    Fd client{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
+    REQUIRE(sys::connect_path(client, f.directory / "attach"));
+    f.serve();
+    Fixture::write(f.out, "0123456789\ndropped\ntoo\n");
+    f.serve();
+    CHECK(next_packet(client).substr(1) == "0123456789\ndropped\ntoo\n");
+    CHECK(f.logged() == "stdout F 0123456789\n");
+    f.wait_until(f.recorder.deadline());
+    CHECK(f.logged() == "stdout F 0123456789\nstdout F mote: dropped by MOTE_LOG_RATE, records "
+                        "lost: 2, bytes lost: 10\n");
+}
+
+TEST_CASE("each time that the container is held back is a stall, and lasts until it is not") {
+    Fixture f;
+    f.output.start(f.now);
+    Fd client{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
+    REQUIRE(sys::connect_path(client, f.directory / "attach"));
+    f.serve();
+    const std::string line = std::string(999, 'l') + '\n';
+    for (int i = 0; i < 20'000 && !f.clients.owing(); ++i) {
+        if (::write(f.out.number(), line.data(), line.size()) < 0) {
+            f.serve();
+        }
+    }
+    REQUIRE(f.clients.owing());
+    CHECK(f.counters.stalls == 1);
+    f.wait_until(f.now + 300);
+    CHECK(f.counters.stall_ms == 300);
+    f.wait_until(f.now + 200);
+    CHECK(f.counters.stall_ms == 500);
+    f.clients.close_all();
+    f.wait_until(f.now + 1);
+    CHECK(f.counters.stall_ms == 501);
+    f.wait_until(f.now + 1000);
+    CHECK(f.counters.stall_ms == 501);
+    CHECK(f.counters.stalls == 1);
 }

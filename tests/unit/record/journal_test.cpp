@@ -608,10 +608,14 @@ TEST_CASE("entries go to the journal namespace that is named") {
 namespace {
 
 struct Both {
-    explicit Both(const char* path, bool with_journal = true, size_t record_max = 16'384)
+    explicit Both(const char* path,
+                  bool with_journal = true,
+                  size_t record_max = 16'384,
+                  record::RateLimit rate = {})
         : ring(131'072), storage{std::make_unique_for_overwrite<Journal::Storage>()},
           recorder{{.k8s_file = {.name = {.path = path}},
-                    .journal = {.is_on = with_journal, .id = id},
+                    .journal = {.is_on = with_journal, .id = id, .counts_records = path == nullptr},
+                    .rate = rate,
                     .record_max = record_max},
                    ring,
                    *storage,
@@ -757,4 +761,77 @@ TEST_CASE("with neither driver everything is taken and nothing kept") {
     CHECK(both.keep("a\nb", Pause::more_to_come) == 3);
     CHECK(both.recorder.deadline() == sys::never);
     both.recorder.finish(0);
+}
+
+TEST_CASE("a limit drops the same lines from the journal as from a file, and says so in both") {
+    StandIn stand_in;
+    const TempDir directory;
+    const std::string path = directory / "log";
+    for (const bool with_file : {true, false}) {
+        CAPTURE(with_file);
+        Both both{with_file ? path.c_str() : nullptr,
+                  true,
+                  16'384,
+                  {.bytes_per_second = 10, .burst = 10, .excess = record::Excess::drop}};
+        const std::string_view text = "first one\nsecond\nthird\nfour";
+        const size_t consumed = both.recorder.keep(
+            Stream::standard_error, base::bytes_of(text), Pause::more_to_come, 1);
+        CHECK(consumed == text.size() - 4); // a line that has not come to its end may be dropped
+        CHECK(both.recorder.deadline() == 1001);
+        both.recorder.expire(1001);
+        const std::string rest = "four more\n";
+        CHECK(both.recorder.keep(
+                  Stream::standard_error, base::bytes_of(rest), Pause::more_to_come, 1001) ==
+              rest.size());
+        both.recorder.finish(1001);
+        const std::string said = "mote: dropped by MOTE_LOG_RATE, records lost: 2, bytes lost: 11";
+        const auto entries = stand_in.entries();
+        REQUIRE(entries.size() == 3);
+        CHECK(entries[0]["MESSAGE"] == "first one\n");
+        CHECK(entries[1]["MESSAGE"] == said + "\n");
+        CHECK(entries[1]["PRIORITY"] == "3");
+        CHECK(entries[2]["MESSAGE"] == "four more\n");
+        if (with_file) {
+            CHECK(records_in(path) == "F first one\nF " + said + "\nF four more\n");
+        }
+        CHECK(both.counters.streams[1].records == 5);
+        CHECK(both.counters.lost_to_rate.records == 2);
+    }
+}
+
+TEST_CASE("a journal that is full makes a limited stream wait, and what is said waits too") {
+    StandIn stand_in;
+    Both both{nullptr,
+              true,
+              16'384,
+              {.bytes_per_second = 1000, .burst = 100'000, .excess = record::Excess::drop}};
+    std::string text;
+    for (int n = 0; n < 20'000; ++n) {
+        text += "line " + std::to_string(n) + "\n";
+    }
+    std::string messages;
+    size_t done = 0;
+    sys::Instant now = 1;
+    int waits = 0;
+    while (done != text.size() || both.recorder.waits_for_reader()) {
+        done += both.recorder.keep(Stream::standard_output,
+                                   base::bytes_of(std::string_view{text}.substr(done)),
+                                   Pause::more_to_come,
+                                   now);
+        waits += both.recorder.waits_for_reader() ? 1 : 0;
+        messages += stand_in.messages();
+        now += 1;
+        both.recorder.expire(now);
+    }
+    both.recorder.finish(now);
+    messages += stand_in.messages();
+    CHECK(waits > 10);
+    const uint64_t lost = both.counters.lost_to_rate.records;
+    CHECK(lost > 0);
+    const auto said = static_cast<uint64_t>(
+        messages.find("mote: dropped by MOTE_LOG_RATE, records lost: ") != std::string::npos);
+    CHECK(said == 1);
+    CHECK(static_cast<uint64_t>(std::count(messages.begin(), messages.end(), '\n')) ==
+          20'000 - lost + said);
+    CHECK(both.counters.streams[0].records == 20'000 + said);
 }
