@@ -138,6 +138,6 @@ make_package() {
     ninja -C "$BATS_TEST_TMPDIR/build"
     DESTDIR=$there meson install -C "$BATS_TEST_TMPDIR/build" --no-rebuild
     expect files "$(cd "$there" && find . -type f -printf '%m %p\n' | sort)" \
-        $'644 ./opt/mote/share/man/man8/conmon.8\n755 ./opt/mote/libexec/podman/conmon'
+        $'644 ./opt/mote/share/man/man8/conmon.8\n755 ./opt/mote/bin/mote-top\n755 ./opt/mote/libexec/podman/conmon'
     "$there/opt/mote/libexec/podman/conmon" --version
 }
