@@ -1,6 +1,7 @@
 // mote, installed as conmon: the monitor of one container. This file is its life from top to
 // bottom; what each step has to do is in contract.md section 2.4, and what happens at the end is
-// in monitor/epilogue.h.
+// in monitor/epilogue.h. A program that takes the place of a running monitor skips what that one
+// has done (monitor/upgrade.h).
 //
 // The process that the caller starts reads the options, opens the log, waits for the caller's word
 // and forks; its child is the monitor. With --sync there is no fork.
@@ -13,6 +14,7 @@
 #include "cli/runtime_argv.h"
 #include "monitor/epilogue.h"
 #include "monitor/monitor.h"
+#include "monitor/upgrade.h"
 #include "sys/calls.h"
 #include "sys/file.h"
 #include "sys/signals.h"
@@ -76,8 +78,10 @@ void write_text(int fd, std::string_view text) {
     leave(1);
 }
 
-// Options, or the end: --help, --version and mistakes go no further.
-[[gnu::noinline]] void read_options(std::span<char* const> argv, cli::Options& options) {
+// Options, or the end: --help, --version and mistakes go no further. A program that is to take
+// another's place has --version among its options if it is only asked whether it can.
+[[gnu::noinline]] void
+read_options(std::span<char* const> argv, cli::Options& options, bool is_first) {
     const cli::Charset charset =
         cli::charset_of(::getenv("LC_ALL"), ::getenv("LC_CTYPE"), ::getenv("LANG"));
     Text<8192> text;
@@ -89,6 +93,9 @@ void write_text(int fd, std::string_view text) {
         write_text(STDOUT_FILENO, text.view());
         leave(0);
     case cli::Parsed::version:
+        if (!is_first) {
+            return;
+        }
         cli::put_version(text);
         write_text(STDOUT_FILENO, text.view());
         leave(0);
@@ -357,6 +364,20 @@ void await_pidfile(Fd end_of_first) {
     sys::set_subreaper(true);
 }
 
+// What the steps before make, from the program that was here before us, or only an answer to it.
+[[gnu::noinline]] void
+take_over(monitor::Monitor& monitor, Fd signals, bool is_only_asked, Diag& diag) {
+    const bool is_taken = monitor.take_over(std::move(signals), is_only_asked);
+    if (is_only_asked) {
+        leave(is_taken ? monitor::can_read_state : 1);
+    }
+    if (!is_taken) {
+        refuse(diag, "Failed to read the state");
+    }
+    (void)sys::put_null_at_stdio();
+    diag.say(Severity::info, "Upgraded to mote " MOTE_VERSION);
+}
+
 } // namespace
 
 int main(int argc, char** argv, char** environment) {
@@ -370,15 +391,19 @@ int main(int argc, char** argv, char** environment) {
     // get ordinary modes.
     sys::occupy_stdio();
     Origin origin{.signal_mask = sys::block_signals(),
+                  .arguments = argv,
                   .environment = environment,
                   .oom_score_adjustment = {}};
     (void)sys::umask(file_mask);
+
+    // Is this the beginning, or are we to take the place of a monitor that runs?
+    const bool is_first = !monitor::has_state(origin);
 
     // What are we asked to do? Mistakes are told to the caller, who is waiting for us to exit.
     Diag diag;
     sys::Zone zone = sys::Zone::create(::getenv("TZ"));
     Text<64> subject;
-    read_options({argv, static_cast<size_t>(argc)}, options);
+    read_options({argv, static_cast<size_t>(argc)}, options, is_first);
     check_options_before_log(options, storage.paths, zone, subject, diag);
 
     // The log is opened now, so that this too can be told.
@@ -389,23 +414,27 @@ int main(int argc, char** argv, char** environment) {
                               zone,
                               counters.records,
                               diag};
-    open_log(recorder, diag);
-    check_options_after_log(options, diag);
+    if (is_first) {
+        open_log(recorder, diag);
+        check_options_after_log(options, diag);
+    }
 
     // Nothing is started before the caller says so.
     Result<Fd> signals = sys::open_signal_fd();
     if (!signals) {
         refuse(diag, "Failed to create signalfd");
     }
-    Fd start_pipe = open_start_pipe(diag);
+    Fd start_pipe = is_first ? open_start_pipe(diag) : Fd{};
     if (start_pipe.valid()) {
         await_start(start_pipe, *signals, origin, diag);
     }
 
     // The monitor is born; the first process is done.
-    Fd end_of_first = become_monitor(options, diag);
+    Fd end_of_first = is_first ? become_monitor(options, diag) : Fd{};
     Parent parent{report_key(options), diag};
-    open_sync_pipe(parent, diag);
+    if (is_first) {
+        open_sync_pipe(parent, diag);
+    }
     Result<sys::Poller> poller = sys::Poller::create();
     if (!poller) {
         refuse_start(parent, diag, "Failed to create epoll");
@@ -423,25 +452,31 @@ int main(int argc, char** argv, char** environment) {
     const auto give_up = [&] {
         monitor::end(monitor, options, Outcome{}, origin, {}, recorder, parent, diag);
     };
-    if (!monitor.open_notify_relay()) {
-        give_up();
-    }
-    open_attach_pipe(options, parent, diag);
-    detach_from_caller(options, parent, diag);
+    if (is_first) {
+        if (!monitor.open_notify_relay()) {
+            give_up();
+        }
+        open_attach_pipe(options, parent, diag);
+        detach_from_caller(options, parent, diag);
 
-    // Streams, sockets and fifos are there before the runtime is.
-    if (!monitor.prepare(std::move(*signals))) {
-        give_up();
+        // Streams, sockets and fifos are there before the runtime is.
+        if (!monitor.prepare(std::move(*signals))) {
+            give_up();
+        }
+        await_pidfile(std::move(end_of_first));
+        parent.announce_sockets();
+        if (options.exec_attach && start_pipe.valid()) {
+            monitor.wait_for(std::move(start_pipe));
+        }
+        start_pipe.reset();
+    } else {
+        take_over(monitor, std::move(*signals), options.version, diag);
     }
-    await_pidfile(std::move(end_of_first));
-    parent.announce_sockets();
-    if (options.exec_attach && start_pipe.valid()) {
-        monitor.wait_for(std::move(start_pipe));
+    if (!monitor.runtime_was_started()) {
+        const bool fits =
+            cli::put_runtime_argv(options, monitor.console_socket(), storage.runtime_argv);
+        CHECK(fits);
     }
-    start_pipe.reset();
-    const bool fits =
-        cli::put_runtime_argv(options, monitor.console_socket(), storage.runtime_argv);
-    CHECK(fits);
 
     // The container's life, and what is left to do after it.
     const Outcome outcome = monitor.run(storage.runtime_argv);

@@ -42,6 +42,12 @@ template <size_t N> class LineFeed {
         }
     }
 
+    // What is kept of an incomplete line (sys/archive.h).
+    void carry(auto& archive) {
+        archive.carry_run(size_, buffer_);
+        archive.require(size_ <= N);
+    }
+
   private:
     size_t size_ = 0;
     bool discarding_ = false;

@@ -63,6 +63,13 @@ class Ring {
         size_ += bytes.size();
     }
 
+    // What is held, at the places where it is (sys/archive.h).
+    void carry(auto& archive) {
+        archive.carry_run(head_, size_);
+        archive.require(head_ < storage_.size() && size_ <= storage_.size());
+        archive.carry_raw(storage_.data(), std::min(head_ + size_, storage_.size()));
+    }
+
   private:
     [[nodiscard]] size_t wrapped(size_t offset) const { return offset & (storage_.size() - 1); }
 

@@ -49,6 +49,11 @@ class TextSink {
 
     void clear() { shrink(0); }
 
+    // The text as it is (sys/archive.h).
+    void carry(auto& archive) {
+        archive.carry_bytes(std::as_writable_bytes(std::span{data_, capacity_}), size_);
+    }
+
   protected:
     TextSink(char* data, size_t capacity) : data_{data}, capacity_{capacity} {}
     ~TextSink() = default;

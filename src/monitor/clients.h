@@ -13,6 +13,7 @@
 #include "monitor/account.h"
 #include "monitor/input.h"
 #include "record/stream.h"
+#include "sys/archive.h"
 #include "sys/diag.h"
 #include "sys/poller.h"
 
@@ -64,6 +65,10 @@ class Clients {
 
     // The sockets that are still open, for whoever closes all others. Returns how many it put.
     size_t put_fds(std::span<sys::FdRef> into) const;
+
+    // Puts the state aside, or takes it over (sys/archive.h). What has been offered lies in
+    // `streams`.
+    void carry(sys::Archive& archive, base::Bytes streams);
 
   private:
     struct Client {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/text.h"
+#include "sys/archive.h"
 #include "sys/diag.h"
 #include "sys/poller.h"
 #include "sys/tty.h"
@@ -40,6 +41,9 @@ class Console {
 
     // Removes the socket's file, if the runtime has not made use of it.
     void close();
+
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
 
   private:
     sys::Poller& poller_;

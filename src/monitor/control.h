@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/line_feed.h"
+#include "sys/archive.h"
 #include "sys/diag.h"
 #include "sys/poller.h"
 #include "sys/tty.h"
@@ -50,6 +51,9 @@ class Control {
 
     // Reads what `source`, one of control and window_size, has.
     Wishes on_ready(sys::Source source);
+
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
 
   private:
     static constexpr size_t line_max = 199; // conmon's

@@ -96,11 +96,15 @@ Monitor::Monitor(const cli::Options& options,
       leaves_account_{limits.leaves_account} {}
 
 bool Monitor::prepare(Fd signal_fd) {
+    return watch_signals(std::move(signal_fd)) && prepare_streams() && prepare_sockets();
+}
+
+bool Monitor::watch_signals(Fd signal_fd) {
     signals_ = Watch{poller_, Source::signals, 0, std::move(signal_fd)};
     if (const auto watched = signals_.want(EPOLLIN); !watched) {
         return fail("Failed to watch signals", nullptr, watched.error());
     }
-    return prepare_streams() && prepare_sockets();
+    return true;
 }
 
 bool Monitor::prepare_streams() {

@@ -41,7 +41,9 @@ void leave_lingerer(Clients& clients,
     if (pid == 0) {
         sys::close_all_except(sockets);
         sys::set_oom_score_adjustment(origin.oom_score_adjustment.view());
-        sys::set_signal_mask(origin.signal_mask);
+        sigset_t mask = origin.signal_mask;
+        (void)sigaddset(&mask, SIGUSR2); // there is nothing to upgrade, and it must not be death
+        sys::set_signal_mask(mask);
         clients.serve_to_the_end();
         ::_exit(0);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/bytes.h"
+#include "sys/archive.h"
 #include "sys/diag.h"
 #include "sys/poller.h"
 
@@ -45,6 +46,9 @@ class Input {
 
     // Nothing can be written any more, and nothing is waited for.
     void close();
+
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
 
   private:
     enum class State : uint8_t { discarding, expecting, open };

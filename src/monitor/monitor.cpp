@@ -61,7 +61,11 @@ std::string_view name_of(Phase phase) {
 
 Outcome Monitor::run(std::span<const char*> runtime_argv) {
     runtime_argv_ = runtime_argv;
-    if (start_pipe_.valid()) {
+    Instant now = sys::monotonic_ms();
+    if (runtime_started_) { // by another program, whose place we have taken
+        on_child_signal(now);
+        end_turn(now);
+    } else if (start_pipe_.valid()) {
         if (!start_pipe_.want(EPOLLIN)) {
             start_pipe_.close(); // not a pipe or socket: nothing to wait for
             start_runtime();
@@ -71,7 +75,6 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
     }
     counters_.started_ms = sys::wall_ms();
     sys::Poller::Batch batch;
-    Instant now = sys::monotonic_ms();
     while (phase_ == Phase::creating || phase_ == Phase::running) {
         const auto events = poller_.wait(now, deadline(), batch);
         now = sys::monotonic_ms();
@@ -91,6 +94,9 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
             rare_event_ = true; // as signals are
         }
         end_turn(now);
+        if (upgrade_wanted_) {
+            upgrade();
+        }
     }
     return outcome_;
 }
@@ -280,6 +286,9 @@ void Monitor::on_signals(Instant now) {
             break;
         case SIGHUP:
             recorder_.reopen();
+            break;
+        case SIGUSR2:
+            upgrade_wanted_ = true;
             break;
         case SIGUSR1:
             give_account(now);

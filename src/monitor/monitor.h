@@ -9,6 +9,7 @@
 //     runtime ends       running, or failed    -                       -
 //     container ends     the kernel remembers  draining                -
 //     stream readable    kept                  recorded, offered       recorded, offered
+//     USR2               upgraded              upgraded                -
 //     timeout            -                     the group is killed     -
 //     ctl, attach, oom   served                served                  -
 //
@@ -27,6 +28,7 @@
 #include "monitor/output.h"
 #include "monitor/parent.h"
 #include "record/recorder.h"
+#include "sys/archive.h"
 #include "sys/child.h"
 #include "sys/diag.h"
 #include "sys/poller.h"
@@ -38,6 +40,7 @@ enum class Phase : uint8_t { creating, running, draining, done };
 // What the process was when it was started, to be handed to the programs that we run.
 struct Origin {
     sigset_t signal_mask;
+    char** arguments;
     char** environment;
     base::Text<16> oom_score_adjustment; // empty: it was not changed
 };
@@ -85,6 +88,13 @@ class Monitor {
     // From the start of the runtime, whose argv lives on, to the end of the container.
     Outcome run(std::span<const char*> runtime_argv);
 
+    // In place of prepare(): takes over from the program that has left its state as our standard
+    // input (upgrade.h), or tries how that would be.
+    bool take_over(sys::Fd signal_fd, bool is_on_trial);
+
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
+
     // One event; public so that a test can drive it without a kernel.
     void dispatch(const sys::Event& event, sys::Instant now);
 
@@ -107,6 +117,7 @@ class Monitor {
   private:
     enum class Which : uint8_t { all, output };
 
+    bool watch_signals(sys::Fd signal_fd);
     bool prepare_streams();
     bool make_stdin();
     bool make_output(record::Stream stream, sys::Fd& runtime_end);
@@ -127,6 +138,10 @@ class Monitor {
     void on_control(sys::Source source);
     void give_account(sys::Instant now);
     void settle_log(sys::Instant now);
+    void upgrade();
+    bool put_state_aside();
+    bool ask(const char* program);
+    bool carry_as(sys::Archive::Task task, sys::FdRef record);
     void give_back_memory(sys::Instant now);
     bool fail(std::string_view what, const char* object, const base::Error& error);
     void fail_with(std::string_view words);
@@ -177,6 +192,7 @@ class Monitor {
     Phase phase_ = Phase::creating;
     bool leaves_account_;
     bool runtime_started_ = false;
+    bool upgrade_wanted_ = false;
     bool rare_event_ = true; // something used memory that waiting does not need
 };
 

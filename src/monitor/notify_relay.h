@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/text.h"
+#include "sys/archive.h"
 #include "sys/diag.h"
 #include "sys/io.h"
 #include "sys/poller.h"
@@ -34,6 +35,9 @@ class NotifyRelay {
     void expire(sys::Instant now);
 
     [[nodiscard]] bool holds_message() const { return notices_.size() != 0; }
+
+    // Puts the state aside, or takes it over (sys/archive.h); `host` as in open().
+    void carry(sys::Archive& archive, const char* host);
 
   private:
     static constexpr sys::Instant retry_ms = 50;

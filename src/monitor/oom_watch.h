@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "monitor/account.h"
+#include "sys/archive.h"
 #include "sys/cgroup.h"
 #include "sys/diag.h"
 #include "sys/poller.h"
@@ -35,6 +36,9 @@ class OomWatch {
 
     // Looks once more, at the end of the container.
     void check();
+
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
 
   private:
     base::Result<void> start_v1(std::string_view group);

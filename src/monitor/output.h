@@ -20,6 +20,7 @@
 #include "monitor/buffers.h"
 #include "monitor/clients.h"
 #include "record/recorder.h"
+#include "sys/archive.h"
 #include "sys/diag.h"
 #include "sys/poller.h"
 
@@ -79,6 +80,9 @@ class Output {
     void end_flood();
 
     [[nodiscard]] bool is_open(record::Stream stream) const { return at(stream).watch.valid(); }
+
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
 
   private:
     struct Channel {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/text.h"
+#include "sys/archive.h"
 #include "sys/diag.h"
 #include "sys/fd.h"
 
@@ -37,6 +38,9 @@ class Parent {
     void announce_sockets();
 
     [[nodiscard]] sys::FdRef sync_pipe() const { return sync_pipe_; }
+
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
 
   private:
     void send(sys::Fd& pipe, std::string_view line);

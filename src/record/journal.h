@@ -32,6 +32,7 @@
 #include "record/k8s_frame.h"
 #include "record/loss.h"
 #include "record/stream.h"
+#include "sys/archive.h"
 #include "sys/clock.h"
 #include "sys/diag.h"
 #include "sys/fd.h"
@@ -111,6 +112,9 @@ class Journal {
 
     // Sends what is kept as it is, says what was lost, and lets the journal go.
     void finish(sys::Instant now);
+
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
 
   private:
     struct Line {

@@ -113,6 +113,9 @@ class K8sFile {
 
     [[nodiscard]] sys::FdRef file() const { return writer_.file(); }
 
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
+
   private:
     static constexpr sys::Instant retry_ms = 1000; // of a disk that refused
 

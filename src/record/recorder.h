@@ -103,6 +103,9 @@ class Recorder {
 
     [[nodiscard]] sys::FdRef file() const { return k8s_file_.file(); }
 
+    // Puts the state aside, or takes it over, in place of open() (sys/archive.h).
+    void carry(sys::Archive& archive);
+
   private:
     size_t keep_all(Stream stream, base::Bytes bytes, Pause pause, sys::Instant now);
     size_t keep_limited(Stream stream, base::Bytes bytes, Pause pause, sys::Instant now);

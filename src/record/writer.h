@@ -6,6 +6,7 @@
 
 #include "base/ring.h"
 #include "record/loss.h"
+#include "sys/archive.h"
 #include "sys/fd.h"
 #include "sys/io.h"
 #include "sys/shield.h"
@@ -83,6 +84,9 @@ class Writer {
     // What was dropped since the last call.
     Loss take_loss() { return std::exchange(loss_, Loss{}); }
     [[nodiscard]] const Loss& loss() const { return loss_; }
+
+    // Puts the state aside, or takes it over (sys/archive.h).
+    void carry(sys::Archive& archive);
 
   private:
     static constexpr uint8_t busy_min = 2;

@@ -35,6 +35,9 @@ class Child {
     Child(pid_t pid, Fd pidfd) : pid_{pid}, pidfd_{std::move(pidfd)} {}
 
     [[nodiscard]] bool known() const { return pid_ > 0; }
+
+    // See sys/archive.h. The pidfd is where take_pidfd() has brought it.
+    void carry(auto& archive) { archive.carry(pid_); }
     [[nodiscard]] pid_t pid() const { return pid_; }
 
     // The pidfd, to be watched; invalid where there is none. The caller owns it from then on.

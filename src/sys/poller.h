@@ -100,6 +100,7 @@ class Watch {
 
     [[nodiscard]] FdRef fd() const { return fd_; }
     [[nodiscard]] bool valid() const { return fd_.valid(); }
+    [[nodiscard]] uint32_t wanted() const { return wanted_; }
 
     // Asks for events (an epoll mask), or for `nothing`. EPERM: the file cannot be polled, such as
     // a regular file, and is always ready.

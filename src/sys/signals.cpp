@@ -11,9 +11,7 @@ namespace sys {
 using base::fail;
 using base::Result;
 
-namespace {
-
-sigset_t blocked_set() {
+sigset_t blocked_signals() {
     // All bits, also those of the signals that C libraries keep for themselves and that sigfillset
     // leaves out: anybody can send them, and their default is death.
     sigset_t set;
@@ -34,14 +32,12 @@ sigset_t blocked_set() {
     return set;
 }
 
-} // namespace
-
 sigset_t block_signals() {
     (void)sys::set_disposition(SIGPIPE, SIG_IGN);
     // Ignored by a careless caller, it would take the status of all our children away.
     (void)sys::set_disposition(SIGCHLD, SIG_DFL);
 
-    const sigset_t set = blocked_set();
+    const sigset_t set = blocked_signals();
     sigset_t original;
     (void)sys::sigprocmask(SIG_SETMASK, &set, &original);
     return original;
@@ -52,7 +48,7 @@ void set_signal_mask(const sigset_t& mask) {
 }
 
 Result<Fd> open_signal_fd() {
-    const sigset_t set = blocked_set();
+    const sigset_t set = blocked_signals();
     const int number = sys::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (number < 0) {
         return fail(errno, "create signalfd");

@@ -15,6 +15,9 @@ namespace sys {
 // SIGPIPE is ignored, which children inherit, as conmon's do. Returns the mask that was in force.
 sigset_t block_signals();
 
+// What block_signals blocks.
+sigset_t blocked_signals();
+
 // Puts a mask in force; for a child, the one that we were started with.
 void set_signal_mask(const sigset_t& mask);
 

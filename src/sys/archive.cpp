@@ -1,0 +1,87 @@
+#include "sys/archive.h"
+
+#include "sys/calls.h"
+
+#include <new>
+
+namespace sys {
+
+using base::MutableBytes;
+
+namespace {
+
+struct Head {
+    uint64_t mark;
+    uint32_t layout;
+    uint32_t width;
+};
+
+// "mote\nst\n" where the least significant byte comes first.
+constexpr uint64_t head_mark = 0x0A74730A65746F6D;
+
+} // namespace
+
+bool Archive::begins_record(FdRef file) {
+    uint64_t mark = 0;
+    return sys::pread(file.number(), &mark, sizeof mark, 0) == sizeof mark && mark == head_mark;
+}
+
+void Archive::begin() {
+    Head head{.mark = head_mark, .layout = layout_now, .width = sizeof(void*)};
+    carry_run(head, head);
+    layout_ = head.layout;
+    require(layout_ - 1 < layout_now && head.width == sizeof(void*));
+}
+
+void Archive::carry_raw(void* member, size_t size) {
+    if (failed_ || (task_ != Task::save && !loads())) {
+        return;
+    }
+    const ssize_t moved = loads() ? sys::pread(record_.number(), member, size, offset_)
+                                  : sys::pwrite(record_.number(), member, size, offset_);
+    offset_ += static_cast<uint32_t>(size);
+    // At its end: an older version did not know of this member.
+    require(moved == static_cast<ssize_t>(size) || (loads() && moved == 0));
+}
+
+void Archive::carry_bytes(MutableBytes storage, size_t& size) {
+    carry(size);
+    require(size <= storage.size());
+    carry_raw(storage.data(), size);
+}
+
+// A descriptor keeps its number. Those of the standard streams are nobody's own.
+void Archive::carry_number(int& number) {
+    carry(number);
+    if (number < 0) {
+        return;
+    }
+    require(number > STDERR_FILENO);
+    if (failed_ || task_ == Task::save || task_ == Task::read) {
+        return;
+    }
+    require(sys::fcntl(number, F_SETFD, task_ == Task::expose ? 0 : FD_CLOEXEC) == 0);
+}
+
+void Archive::carry(Fd& fd) {
+    int number = fd.number();
+    carry_number(number);
+    if (task_ == Task::adopt && !failed_) {
+        fd.reset(number);
+    }
+}
+
+bool Archive::carry(Watch& watch, Source source, uint8_t slot) {
+    int number = watch.fd().number();
+    uint32_t wanted = watch.wanted();
+    carry_number(number);
+    carry(wanted);
+    if (task_ == Task::adopt && !failed_ && number >= 0) {
+        CHECK(!watch.valid());
+        new (&watch) Watch{poller_, source, slot, Fd{number}};
+        (void)watch.want(wanted); // was granted to the program before us, a moment ago
+    }
+    return number >= 0;
+}
+
+} // namespace sys
