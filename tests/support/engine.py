@@ -51,6 +51,12 @@ def mount_tmpfs(place, options=""):
         raise OSError(ctypes.get_errno(), f"mount {place}")
 
 
+def remount_tmpfs(place, options):
+    """0, or -1."""
+    ms_remount = 32
+    return _libc.mount(b"tmpfs", place.encode(), b"tmpfs", ms_remount, options.encode())
+
+
 def unmount(place):
     mnt_detach = 2
     _libc.umount2(place.encode(), mnt_detach)

@@ -1,0 +1,827 @@
+#!/usr/bin/env python3
+"""Monitors that are replaced while their containers run, and a check that nobody notices.
+
+    run.py --runtime FILE [--upgrades N] [--only CASE,...]
+
+Two versions of the monitor that MOTE_CONMON names, which differ in the number that they give, are
+installed in turn under one path, and SIGUSR2 is sent each time: --upgrades of them in all, shared out
+among the cases. Meanwhile the container prints numbered lines on its streams, clients read and type, and
+the log is checked afterwards, byte by byte; so are what clients got, what the container got, exit codes,
+and the monitor's descriptors. Then what must not be taken for a new version is installed: a program that
+is missing, cut off, hanging, crashing, somebody else's. The results are TAP. Needs root for a mount
+namespace.
+"""
+
+import argparse
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
+import engine  # pylint: disable=wrong-import-position
+from engine import Wrong, read_bytes, until  # pylint: disable=wrong-import-position
+
+# What has not happened after so long never will. The machine may be busy.
+DEADLINE_S = 30.0
+
+STDOUT, STDERR = 2, 3
+
+VERSION = b"mote 0."
+OTHER_VERSION = b"mote 9."
+
+# Lines that a container prints in one go, on one stream: all its numbers, in order.
+PRINT = ("n=0; while [ ! -e stop ]; do seq -f {tag}%.0f $n $((n+{count}-1)){to}; n=$((n+{count})); "
+         "{pause}; done; echo $n >count-{tag}")
+
+
+def identity(path):
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+class Versions:
+    """Two versions of the monitor, and the path at which one of them is installed."""
+
+    def __init__(self, monitor):
+        self.directory = tempfile.mkdtemp(prefix="mote-versions-")
+        program = read_bytes(monitor)
+        if VERSION not in program:
+            raise Wrong("the monitor does not name its version")
+        self.files = []
+        for number, content in enumerate([program, program.replace(VERSION, OTHER_VERSION)]):
+            self.files.append(self.make(f"version-{number}", content))
+        self.installed = os.path.join(self.directory, "conmon")
+        self.current = 1
+        self.install_next()
+
+    def make(self, name, content, mode=0o755):
+        path = os.path.join(self.directory, name)
+        with open(path, "wb") as file:
+            file.write(content)
+        os.chmod(path, mode)
+        return path
+
+    def install(self, path):
+        """As a package manager does it: by a rename."""
+        fresh = self.installed + ".new"
+        os.link(path, fresh)
+        os.rename(fresh, self.installed)
+
+    def install_next(self):
+        self.current = 1 - self.current
+        self.install(self.files[self.current])
+
+    def close(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Client(threading.Thread):
+    """An attach client that takes what comes, and perhaps types."""
+
+    def __init__(self, start, typed=(), packets=None):
+        super().__init__(daemon=True)
+        self.packets = packets or engine.Packets(start.bundle)
+        self.typed = list(typed)
+        self.error = None
+        self.start()
+
+    def run(self):
+        try:
+            while not self.packets.ended:
+                self.packets.receive(0.05)
+                if self.typed and self.packets.send(self.typed[0]):
+                    self.typed.pop(0)
+        except Wrong as error:
+            self.error = error
+
+    def finish(self):
+        self.join(DEADLINE_S)
+        if self.is_alive():
+            raise Wrong("a client does not come to its end")
+        if self.error or self.packets.error:
+            raise Wrong(f"a client: {self.error or self.packets.error}")
+
+
+class Life:
+    """One monitor and its container."""
+
+    def __init__(self, tools, wants_tty=False):
+        self.versions = tools.versions
+        self.draw = tools.draw
+        self.start = engine.Start(self.versions.installed, tools.runtime)
+        self.wants_tty = wants_tty
+        self.pid = 0
+        self.clients = []
+        if wants_tty:
+            self.start.environment["TMPDIR"] = self.start.directory
+            self.start.words += ["-t"]
+
+    def container(self, command, before=()):
+        """What the container runs, after these lines of the runtime's script."""
+        if self.wants_tty:
+            self.start.script(*before, "console",
+                              "container-tty stty raw -echo opost onlcr; " + command,
+                              "pidfile", "exit 0")
+        else:
+            self.start.script(*before, "container " + command, "pidfile", "exit 0")
+
+    def begin(self):
+        """From the start to the monitor's pid."""
+        self.start.start()
+        if self.start.first_status(DEADLINE_S) != 0:
+            raise Wrong(f"the first process: {self.start.read_errors()!r}")
+        self.pid = int(read_bytes(f"{self.start.bundle}/conmon.pid"))
+
+    def message(self):
+        line = self.start.sync.line(DEADLINE_S)
+        if line is None:
+            raise Wrong("nothing on the sync pipe")
+        return engine.value_of(line)
+
+    def run(self):
+        self.begin()
+        value, text = self.message()
+        if value <= 0:
+            raise Wrong(f"no container: {text}")
+
+    def fds(self):
+        """What the monitor has open, by kind."""
+        kinds = []
+        for name in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                kinds.append(re.sub(r"\d+", "N", os.readlink(f"/proc/{self.pid}/fd/{name}")))
+            except FileNotFoundError:
+                pass
+        return sorted(kinds)
+
+    def steady_fds(self):
+        """The same when it has not changed for a while: whoever connects has been let in."""
+        def same():
+            found = self.fds()
+            time.sleep(0.1)
+            return found if found == self.fds() else None
+        return until(same, DEADLINE_S)
+
+    def upgrade(self):
+        """Install the other version, and wait until the monitor runs it."""
+        self.versions.install_next()
+        wanted = identity(self.versions.installed)
+        os.kill(self.pid, signal.SIGUSR2)
+        if not until(lambda: self.runs(wanted), DEADLINE_S, 0.0005):
+            raise Wrong("the monitor does not run the new version")
+
+    def runs(self, wanted):
+        if self.is_over():
+            raise Wrong("the monitor has ended")
+        try:
+            return identity(f"/proc/{self.pid}/exe") == wanted
+        except FileNotFoundError:
+            return False
+
+    def upgrades(self, count):
+        for _ in range(count):
+            self.upgrade()
+            time.sleep(self.draw.choice([0, 0, 0.001, 0.005, 0.02]))
+
+    def is_over(self):
+        fields = engine.stat_fields(self.pid)
+        return fields is None or fields[1] == "Z"
+
+    def open_gate(self, name):
+        if not self.start.open_gate(name, DEADLINE_S):
+            raise Wrong(f"nobody waits at the gate {name}")
+
+    def stop(self):
+        """Tell the container to end."""
+        self.start.write("stop", "")
+
+    def end(self, code):
+        """The monitor's end, and the exit file."""
+        if not until(self.is_over, DEADLINE_S):
+            raise Wrong("the monitor does not end")
+        _, status = os.waitpid(self.pid, 0)
+        status = os.waitstatus_to_exitcode(status)
+        if status != code & 0xff:
+            raise Wrong(f"the monitor ended with {status}, not with {code}")
+        written = read_bytes(f"{self.start.exits}/{self.start.cid}")
+        if written != b"%d" % code:
+            raise Wrong(f"the exit file says {written!r}, not {code}")
+
+    def expected(self, tag):
+        """What the container has printed on a stream."""
+        count = int(read_bytes(f"{self.start.bundle}/count-{tag}"))
+        return b"".join(b"%s%d\n" % (tag.encode(), number) for number in range(count))
+
+    def check_log(self, **streams):
+        records = self.start.records()
+        for stream, wanted in streams.items():
+            check_same(f"the log's {stream}", engine.joined(records, stream), wanted)
+
+    def close(self):
+        for client in self.clients:
+            client.packets.close()
+        engine.reap_all(DEADLINE_S)
+        self.start.close()
+
+
+def check_same(what, found, wanted):
+    if found == wanted:
+        return
+    at = next((i for i, (a, b) in enumerate(zip(found, wanted)) if a != b),
+              min(len(found), len(wanted)))
+    raise Wrong(f"{what} differ at {at} of {len(wanted)} bytes (there are {len(found)}): "
+                f"{found[max(0, at - 40):at + 40]!r} in place of {wanted[max(0, at - 40):at + 40]!r}")
+
+
+def typed_packets(draw, count):
+    return [b"%d " % number + draw.randbytes(draw.choice([1, 100, 4000])).replace(b"\n", b"_") + b"\n"
+            for number in range(count)]
+
+
+# ------------------------------------------------------------------------------------------- the cases
+
+
+def case_flood(tools, count, wants_tty=False, is_exec=False, pause=":", lines=3000):
+    """A flood on the streams, clients that read and type."""
+    life = Life(tools, wants_tty)
+    try:
+        start = life.start
+        packets = [packet[:400] if wants_tty else packet for packet in typed_packets(tools.draw, 300)]
+        size = sum(map(len, packets))
+        start.words += ["-i", "--leave-stdin-open"]
+        if is_exec:
+            start.exec()
+        both = [PRINT.format(tag="o", to="", pause=pause, count=lines)]
+        if not wants_tty:
+            both.append(PRINT.format(tag="e", to=" >&2", pause=pause, count=lines))
+        start.gate("go")
+        life.container(f"exec 3<&0; {{ head -c {size} <&3 >received & }}; : <go; " +
+                       " ".join(f"{{ {one}; }} &" for one in both) + " wait; exit 7")
+        life.run()
+        life.clients = [Client(start, packets), Client(start)]
+        life.open_gate("go")
+        before = life.steady_fds()
+        life.upgrades(count)
+        if life.steady_fds() != before:
+            raise Wrong(f"descriptors were {before} and are {life.fds()}")
+        life.stop()
+        for client in life.clients:
+            client.finish()
+        life.end(7)
+        out = life.expected("o")
+        err = b"" if wants_tty else life.expected("e")
+        if wants_tty:
+            out = out.replace(b"\n", b"\r\n")
+        life.check_log(stdout=out, stderr=err)
+        for client in life.clients:
+            check_same("a client's stdout", bytes(client.packets.bytes[STDOUT]), out)
+            check_same("a client's stderr", bytes(client.packets.bytes[STDERR]), err)
+        check_same("what the container got", read_bytes(f"{start.bundle}/received"), b"".join(packets))
+        return f"{count} upgrades, {len(out) + len(err)} bytes"
+    finally:
+        life.close()
+
+
+def case_tty(tools, count):
+    return case_flood(tools, count, wants_tty=True, pause="sleep 0.003", lines=300)
+
+
+def case_exec(tools, count):
+    return case_flood(tools, count, is_exec=True)
+
+
+def case_exec_tty(tools, count):
+    return case_flood(tools, count, wants_tty=True, is_exec=True, pause="sleep 0.003", lines=300)
+
+
+def case_nobody_attached(tools, count):
+    """A flood as fast as it can be: large pipes, a log that is rotated."""
+    life = Life(tools)
+    try:
+        start = life.start
+        start.options["--log-size-max"] = "20000000"
+        start.words += ["--log-rotate", "--log-max-files", "500"]
+        life.container(PRINT.format(tag="o", to="", pause=":", count=50_000) + "; exit 3")
+        life.run()
+        before = life.steady_fds()
+        life.upgrades(count)
+        if life.steady_fds() != before:
+            raise Wrong(f"descriptors were {before} and are {life.fds()}")
+        life.stop()
+        life.end(3)
+        out = life.expected("o")
+        life.check_log(stdout=out)
+        return f"{count} upgrades, {len(out)} bytes"
+    finally:
+        life.close()
+
+
+def case_owed(tools, count):
+    """Clients that take nothing: the container stands still, and what they are owed is kept."""
+    life = Life(tools)
+    try:
+        start = life.start
+        start.gate("go")
+        life.container(": <go; seq 0 99999; seq 0 99999 >&2; exit 4")
+        life.run()
+        quiet = [engine.Packets(start.bundle), engine.Packets(start.bundle)]
+        life.clients = [Client(start)]
+        life.open_gate("go")
+        if not until(lambda: len(life.clients[0].packets.bytes[STDOUT]) > 100_000, DEADLINE_S):
+            raise Wrong("the first client gets nothing")
+        life.upgrades(count)
+        life.clients += [Client(start, packets=each) for each in quiet]
+        for client in life.clients:
+            client.finish()
+        life.end(4)
+        wanted = b"".join(b"%d\n" % number for number in range(100_000))
+        life.check_log(stdout=wanted, stderr=wanted)
+        for client in life.clients:
+            check_same("a client's stdout", bytes(client.packets.bytes[STDOUT]), wanted)
+            check_same("a client's stderr", bytes(client.packets.bytes[STDERR]), wanted)
+        return f"{count} upgrades"
+    finally:
+        life.close()
+
+
+def case_stdin_full(tools, count):
+    """What was typed and not yet taken."""
+    life = Life(tools)
+    try:
+        start = life.start
+        start.words += ["-i"]
+        start.gate("go")
+        life.container("exec 3<&0; : <go; cat <&3 >received; exit 5")
+        life.run()
+        packets = [b"%07d" % number * 4000 for number in range(10)]
+        client = engine.Packets(start.bundle)
+        for packet in packets[:4]:
+            client.send(packet)
+        life.upgrades(count)
+        life.open_gate("go")
+        client.socket.settimeout(DEADLINE_S)
+        for packet in packets[4:]:
+            client.send(packet)
+        client.end_input()
+        client.receive_all(DEADLINE_S)
+        life.end(5)
+        check_same("what the container got", read_bytes(f"{start.bundle}/received"),
+                   b"".join(packets))
+        return f"{count} upgrades"
+    finally:
+        life.close()
+
+
+def case_small_things(tools, count):
+    """Halves: of a line, of a command in ctl; a size that comes before the terminal does."""
+    life = Life(tools, wants_tty=True)
+    try:
+        start = life.start
+        start.gate("runtime")
+        start.gate("go")
+        start.gate("on")
+        life.container("printf 'one '; : <go; printf 'line\\n'; stty size; : <on; stty size; exit 6",
+                       before=["gate runtime"])
+        life.begin()
+        if not until(lambda: start.control(b"1 11 22\n"), DEADLINE_S):
+            raise Wrong("there is no fifo ctl")
+        life.upgrades(count)
+        life.open_gate("runtime")
+        if life.message()[0] <= 0:
+            raise Wrong("no container")
+        life.upgrades(1)
+        life.open_gate("go")
+        if not until(lambda: b"11 22" in (read_bytes(start.log) or b""), DEADLINE_S):
+            raise Wrong(f"the early size is lost: {read_bytes(start.log)!r}")
+        start.control(b"1 33 ")
+        time.sleep(0.05)
+        life.upgrades(1)
+        start.control(b"44\n1 33")
+        time.sleep(0.05)
+        life.upgrades(count)
+        start.control(b"3 0")
+        time.sleep(0.05)
+        life.open_gate("on")
+        life.end(6)
+        life.check_log(stdout=b"one line\r\n11 22\r\n33 44\r\n")
+        return f"{2 * count + 2} upgrades"
+    finally:
+        life.close()
+
+
+def case_creating(tools, count):
+    """While the runtime runs: one that succeeds, one that fails after having said why."""
+    for code in (0, 1):
+        life = Life(tools)
+        try:
+            start = life.start
+            start.gate("runtime")
+            start.script("stderr first words, \\n", "container echo out; exit 8", "gate runtime",
+                         "stderr last words\\n", "pidfile", f"exit {code}")
+            life.begin()
+            life.upgrades(count)
+            life.open_gate("runtime")
+            value, text = life.message()
+            if code == 0:
+                if value <= 0:
+                    raise Wrong(f"no container: {text}")
+                life.end(8)
+                life.check_log(stdout=b"out\n", stderr=b"first words, \nlast words\n")
+                continue
+            if value != -1 or text != "first words, \nlast words\n":
+                raise Wrong(f"the caller is told {value}, {text!r}")
+            if not until(life.is_over, DEADLINE_S):
+                raise Wrong("the monitor does not end")
+        finally:
+            life.close()
+    return f"{2 * count} upgrades"
+
+
+def case_waiting(tools, count):
+    """An exec that waits for its caller's word."""
+    life = Life(tools)
+    try:
+        start = life.start
+        start.exec()
+        start.words += ["--exec-attach"]
+        start.has_start_pipe = start.has_attach_pipe = True
+        life.container("echo out; exit 9")
+        start.start()
+        start.go()
+        if start.first_status(DEADLINE_S) != 0:
+            raise Wrong(f"the first process: {start.read_errors()!r}")
+        life.pid = int(read_bytes(f"{start.bundle}/conmon.pid"))
+        if start.attach_pipe.line(DEADLINE_S) != b'{"data": 0}':
+            raise Wrong("the sockets are not announced")
+        client = Client(start)
+        life.clients = [client]
+        life.upgrades(count)
+        start.go()
+        if life.message()[0] <= 0:
+            raise Wrong("no exec session")
+        client.finish()
+        value, text = life.message()
+        if value != 9:
+            raise Wrong(f"the caller is told {value}, {text!r}")
+        life.end(9)
+        life.check_log(stdout=b"out\n")
+        check_same("the client's stdout", bytes(client.packets.bytes[STDOUT]), b"out\n")
+        return f"{count} upgrades"
+    finally:
+        life.close()
+
+
+def case_draining(tools, count):
+    """Signals that come at any moment around the end, also to whoever serves a slow client then."""
+    for _ in range(count):
+        life = Life(tools)
+        try:
+            start = life.start
+            start.gate("go")
+            start.exit_command("record exited")
+            life.container(": <go; seq 0 49999; exit 10")
+            life.run()
+            slow = engine.Packets(start.bundle)
+            life.open_gate("go")
+            wanted_to = time.monotonic() + tools.draw.uniform(0.0, 0.05)
+            while time.monotonic() < wanted_to and not life.is_over():
+                life.versions.install_next()
+                os.kill(life.pid, signal.SIGUSR2)
+                time.sleep(tools.draw.uniform(0.0, 0.004))
+            slow.receive(DEADLINE_S)
+            for pid in engine.descendants():
+                fields = engine.stat_fields(pid)
+                if fields and fields[0] == "conmon":
+                    os.kill(pid, signal.SIGUSR2)
+            if not slow.receive_all(DEADLINE_S):
+                raise Wrong("a slow client does not come to its end")
+            life.end(10)
+            wanted = b"".join(b"%d\n" % number for number in range(50_000))
+            life.check_log(stdout=wanted)
+            check_same("a slow client's stdout", bytes(slow.bytes[STDOUT]), wanted)
+            if not until(lambda: read_bytes(f"{start.bundle}/exited"), DEADLINE_S):
+                raise Wrong("the exit command did not run")
+            slow.close()
+        finally:
+            life.close()
+    return f"{count} ends"
+
+
+def case_lingerer(tools, _):
+    """SIGUSR2 for the process that serves a slow client after the end."""
+    life = Life(tools)
+    try:
+        start = life.start
+        start.gate("go")
+        life.container(": <go; exec seq 0 1000000")
+        life.run()
+        slow = engine.Packets(start.bundle)
+        life.open_gate("go")
+        quick = Client(start)
+        life.clients = [quick]
+        # It stands still for the slow one; a signal that ends it leaves that one owed.
+        time.sleep(0.3)
+        container = int(read_bytes(f"{start.bundle}/pidfile"))
+        os.kill(container, signal.SIGKILL)
+        life.end(137)
+        lingerers = [pid for pid in engine.descendants()
+                     if (engine.stat_fields(pid) or [""])[0] == "conmon"]
+        if len(lingerers) != 1:
+            raise Wrong(f"there are {len(lingerers)} processes that serve the slow client")
+        os.kill(lingerers[0], signal.SIGUSR2)
+        time.sleep(0.1)
+        if not slow.receive_all(DEADLINE_S):
+            raise Wrong("the slow client does not come to its end")
+        records = life.start.records()
+        check_same("the slow client's stdout", bytes(slow.bytes[STDOUT]),
+                   engine.joined(records, "stdout"))
+        slow.close()
+        return f"{len(slow.bytes[STDOUT])} bytes"
+    finally:
+        life.close()
+
+
+def case_full_disk(tools, count):
+    """The log's disk is full, and has room again."""
+    life = Life(tools)
+    disk = life.start.path("disk")
+    try:
+        start = life.start
+        os.mkdir(disk)
+        engine.mount_tmpfs(disk, "size=64k")
+        start.log = f"{disk}/ctr.log"
+        start.options["-l"] = f"k8s-file:{start.log}"
+        start.gate("go")
+        start.gate("on")
+        life.container("seq 0 29999; : <go; echo between; : <on; seq 30000 39999; exit 11")
+        life.run()
+        if not until(lambda: os.path.exists(start.log) and os.stat(start.log).st_size == 65536,
+                     DEADLINE_S):
+            raise Wrong("the disk is not full")
+        before = life.steady_fds()
+        life.upgrades(count)
+        life.open_gate("go")
+        life.upgrades(count)
+        if life.steady_fds() != before:
+            raise Wrong(f"descriptors were {before} and are {life.fds()}")
+        if engine.remount_tmpfs(disk, "size=10m") != 0:
+            raise Wrong("the disk cannot be made larger")
+        life.upgrades(1)
+        time.sleep(1.5)  # it is tried again every second
+        life.upgrades(count)
+        life.open_gate("on")
+        life.end(11)
+        lines = [int(content) for stream, _, content in start.records()
+                 if stream == "stdout" and content != b"between"]
+        if lines != sorted(set(lines)):
+            raise Wrong("lines are doubled or in another order")
+        kept = 65536 // (engine.RECORD_HEAD + 6)
+        if lines[:kept] != list(range(kept)):
+            raise Wrong(f"the disk's first {kept} lines are not there")
+        if lines[-10_000:] != list(range(30_000, 40_000)):
+            raise Wrong("lines are missing that came when there was room again")
+        return f"{3 * count + 1} upgrades, {40_000 - len(lines)} lines lost to the disk"
+    finally:
+        engine.unmount(disk)
+        life.close()
+
+
+class Journal:
+    """A journal that takes its time: MESSAGE of every entry."""
+
+    def __init__(self, place="/run"):
+        engine.mount_tmpfs(place)
+        os.makedirs(f"{place}/systemd/journal")
+        self.place = place
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(f"{place}/systemd/journal/socket")
+        self.content = bytearray()
+
+    def take(self, seconds):
+        if not select.select([self.socket], [], [], seconds)[0]:
+            return False
+        datagram = self.socket.recv(1 << 20)
+        length = int.from_bytes(datagram[8:16], "little")
+        self.content += datagram[16:16 + length]
+        return True
+
+    def close(self):
+        self.socket.close()
+        engine.unmount(self.place)
+
+
+def case_journal(tools, count):
+    """A journal that is full now and then, and a line that comes in pieces."""
+    life = Life(tools)
+    journal = Journal()
+    try:
+        start = life.start
+        start.options["-l"] = "journald"
+        start.gate("go")
+        start.gate("on")
+        life.container(": <go; seq 0 4999; printf 'half of '; : <on; echo it; exit 12")
+        life.run()
+        life.open_gate("go")
+        for _ in range(count):
+            life.upgrade()
+            for _ in range(20):
+                journal.take(0)
+        if not until(lambda: journal.take(0.01) and journal.content.endswith(b"4999\n"), DEADLINE_S, 0):
+            raise Wrong("the journal does not get all")
+        time.sleep(0.1)
+        life.upgrades(2)
+        life.open_gate("on")
+        life.end(12)
+        while journal.take(0.05):
+            pass
+        check_same("the journal", bytes(journal.content),
+                   b"".join(b"%d\n" % number for number in range(5000)) + b"half of it\n")
+        return f"{count + 2} upgrades"
+    finally:
+        journal.close()
+        life.close()
+
+
+def case_memory(tools, _):
+    """An upgraded monitor costs what it cost before."""
+    life = Life(tools)
+    try:
+        life.container("sleep 100")
+        life.run()
+        sizes = []
+        for _ in range(4):
+            time.sleep(1.6)
+            with open(f"/proc/{life.pid}/status", encoding="utf-8") as file:
+                sizes.append(int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1)))
+            life.upgrade()
+        # The stack is at a random place, which makes a difference of two pages.
+        if max(sizes[1:]) > min(96, sizes[0] + 8):
+            raise Wrong(f"RSS was {sizes[0]} kB and is {sizes[1:]} kB")
+        return f"RSS {sizes} kB"
+    finally:
+        life.close()
+
+
+def case_refusals(tools, _):
+    """What is not a version that can go on: the monitor goes on by itself, and says so once each time."""
+    versions = tools.versions
+    good = read_bytes(versions.files[0])
+    bad = {
+        "is missing": None,
+        "is empty": versions.make("empty", b""),
+        "is cut off": versions.make("cut-off", good[:len(good) // 2]),
+        "is a few bytes": versions.make("few", good[:100]),
+        "may not be executed": versions.make("no-mode", good, 0o644),
+        "succeeds without a word": versions.make("true", b"#!/bin/sh\nexit 0\n"),
+        "fails": versions.make("false", b"#!/bin/sh\nexit 1\n"),
+        "crashes": versions.make("crash", b"#!/bin/sh\nkill -11 $$\n"),
+        "hangs": versions.make("hang", b"#!/bin/sh\nexec sleep 1000\n"),
+        "is for another machine": versions.make("machine", good[:18] + b"\xb7\0" + good[20:]),
+        "is conmon": "/usr/bin/conmon",
+    }
+    if not os.path.exists("/usr/bin/conmon"):
+        del bad["is conmon"]
+    log = SystemLog()
+    life = Life(tools)
+    try:
+        start = life.start
+        start.words += ["--syslog"]
+        for name in ("go", "again", "on"):
+            start.gate(name)
+        life.container(": <go; echo 1; : <again; echo 2; : <on; exit 13")
+        life.run()
+        client = Client(start)
+        life.clients = [client]
+        before = None  # the connection to the system log comes with the first message
+        same = identity(f"/proc/{life.pid}/exe")
+        kept = versions.installed + ".kept"
+        for what, path in bad.items():
+            os.rename(versions.installed, kept)
+            if path:
+                os.symlink(path, versions.installed)
+            log.take(0.05)
+            os.kill(life.pid, signal.SIGUSR2)
+            text = log.wait_for("Failed to upgrade", DEADLINE_S)
+            if path:
+                os.unlink(versions.installed)
+            os.rename(kept, versions.installed)
+            if text.count("Failed to upgrade") != 1:
+                raise Wrong(f"{what}: it is said more than once: {text!r}")
+            before = before or life.steady_fds()
+            if identity(f"/proc/{life.pid}/exe") != same or life.steady_fds() != before:
+                raise Wrong(f"{what}: descriptors were {before} and are {life.fds()}")
+            print(f"#   {what}: {text[text.index('Failed'):].splitlines()[0]}")
+        life.open_gate("go")
+        life.upgrades(2)
+        life.open_gate("again")
+        if not until(lambda: b" 2\n" in read_bytes(start.log), DEADLINE_S):
+            raise Wrong("the log does not go on")
+        life.open_gate("on")
+        client.finish()
+        life.end(13)
+        life.check_log(stdout=b"1\n2\n")
+        check_same("the client's stdout", bytes(client.packets.bytes[STDOUT]), b"1\n2\n")
+        return f"{len(bad)} refusals"
+    finally:
+        log.close()
+        life.close()
+
+
+class SystemLog:
+    """/dev/log."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.directory = tempfile.mkdtemp(prefix="mote-log-")
+        self.socket.bind(f"{self.directory}/log")
+        self.made = not os.path.lexists("/dev/log")
+        if self.made:
+            os.symlink(f"{self.directory}/log", "/dev/log")
+
+    def take(self, seconds):
+        if not select.select([self.socket], [], [], seconds)[0]:
+            return ""
+        return self.socket.recv(65536).decode()
+
+    def wait_for(self, text, seconds):
+        """What comes up to a message with `text`, and a little longer."""
+        end = time.monotonic() + seconds
+        said = ""
+        while text not in said:
+            if time.monotonic() > end:
+                raise Wrong(f"{text!r} is not said")
+            said += self.take(0.1)
+        return said + self.take(0.1)
+
+    def close(self):
+        self.socket.close()
+        if self.made:
+            os.unlink("/dev/log")
+        shutil.rmtree(self.directory)
+
+
+CASES = {
+    "a flood on both streams, clients that read and type": (35, case_flood),
+    "the same on a terminal": (15, case_tty),
+    "the same in an exec session": (10, case_exec),
+    "the same in an exec session on a terminal": (5, case_exec_tty),
+    "a flood without clients into a log that is rotated": (10, case_nobody_attached),
+    "clients that take nothing": (5, case_owed),
+    "a container that does not take what is typed": (3, case_stdin_full),
+    "halves of lines and of commands": (2, case_small_things),
+    "while the container is created": (3, case_creating),
+    "while an exec waits for its caller": (3, case_waiting),
+    "around the end": (3, case_draining),
+    "whoever serves a slow client after the end": (0, case_lingerer),
+    "while the disk is full": (2, case_full_disk),
+    "while the journal is full": (4, case_journal),
+    "what cannot go on is not executed": (0, case_refusals),
+    "an upgraded monitor costs no more memory": (0, case_memory),
+}
+
+
+class Tools:
+    def __init__(self, options):
+        self.runtime = options.runtime
+        self.draw = random.Random(options.seed)
+        self.versions = Versions(os.environ["MOTE_CONMON"])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runtime", required=True)
+    parser.add_argument("--upgrades", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    engine.become_subreaper()
+    engine.leave_mount_namespace()
+    tools = Tools(options)
+    failed = 0
+    chosen = [(name, case) for name, case in CASES.items() if options.only in name]
+    for number, (name, (share, case)) in enumerate(chosen, 1):
+        began = time.monotonic()
+        try:
+            said = case(tools, max(1, options.upgrades * share // 100))
+            print(f"ok {number} - {name}\n# {said or ''} in {time.monotonic() - began:.1f} s", flush=True)
+        except Exception as error:  # pylint: disable=broad-except
+            failed += 1
+            for line in ("".join(traceback.format_exception(error))).splitlines():
+                print(f"# {line}")
+            print(f"not ok {number} - {name}", flush=True)
+    print(f"1..{len(chosen)}")
+    tools.versions.close()
+    return 1 if failed else 0
+
+
+sys.exit(main())
