@@ -79,7 +79,7 @@ void Clients::carry(Archive& archive, base::Bytes streams) {
         base::Bytes& bytes = segments_[i].bytes;
         const size_t offset = reinterpret_cast<uintptr_t>(bytes.data()) - begin;
         archive.require(offset < streams.size() && bytes.size() - 1 < streams.size() - offset);
-        bytes = {streams.data() + offset, bytes.size()};
+        bytes = {streams.data() + (archive.is_good() ? offset : 0), bytes.size()};
     }
     for (Client& client : clients_) {
         const auto slot = static_cast<uint8_t>(&client - clients_.data());

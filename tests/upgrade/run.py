@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Monitors that are replaced while their containers run, and a check that nobody notices.
 
-    run.py --runtime FILE [--upgrades N] [--only CASE,...]
+    run.py --runtime FILE [--upgrades N] [--only TEXT]
+    run.py --runtime FILE --sample FILE
 
 Two versions of the monitor that MOTE_CONMON names, which differ in the number that they give, are
 installed in turn under one path, and SIGUSR2 is sent each time: --upgrades of them in all, shared out
@@ -10,6 +11,9 @@ the log is checked afterwards, byte by byte; so are what clients got, what the c
 and the monitor's descriptors. Then what must not be taken for a new version is installed: a program that
 is missing, cut off, hanging, crashing, somebody else's. The results are TAP. Needs root for a mount
 namespace.
+
+With --sample, what a monitor leaves for the next version is written to a file: a seed of tests/fuzz, and
+what later versions must read, once a layout has been in a tagged version (src/sys/archive.h).
 """
 
 import argparse
@@ -20,6 +24,7 @@ import select
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -33,6 +38,8 @@ from engine import Wrong, read_bytes, until  # pylint: disable=wrong-import-posi
 
 # What has not happened after so long never will. The machine may be busy.
 DEADLINE_S = 30.0
+
+SCRIPT = os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "upgrade")
 
 STDOUT, STDERR = 2, 3
 
@@ -737,6 +744,83 @@ def case_refusals(tools, _):
         life.close()
 
 
+def case_script(tools, _):
+    """mote-upgrade, told whom to upgrade: other monitors of this machine are not ours."""
+    def upgrade(*words):
+        done = subprocess.run([SCRIPT, *words], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=DEADLINE_S, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def expect(status, *texts):
+        found, said = upgrade(*words)
+        if found != status or any(text not in said for text in texts):
+            raise Wrong(f"{words} ends with {found} and says {said!r}, not {status}, {texts}")
+
+    versions = tools.versions
+    life = Life(tools)
+    other = os.path.join(versions.directory, "other")
+    os.makedirs(other, exist_ok=True)
+    stranger = subprocess.Popen([shutil.copy("/bin/sh", f"{other}/conmon"), "-c", "sleep 100; :"])
+    try:
+        life.start.gate("on")
+        life.container(": <on; exit 14")
+        life.run()
+        me = str(life.pid)
+        names = [VERSION.decode(), OTHER_VERSION.decode()]
+        old, new = names[versions.current], names[1 - versions.current]
+        words = [me]
+        expect(0, me, life.start.cid[:12], old, "as installed")
+        versions.install_next()
+        words = ["--dry-run", me]
+        expect(0, old, "another file is installed")
+        words = [me]
+        expect(0, f"{old}", "-> " + new)
+        expect(0, new, "as installed")
+        words = ["--force", me]
+        expect(0, "-> " + new)
+        words = ["--dry-run"]
+        expect(0, me)
+        words = [str(stranger.pid)]
+        expect(1, "is no monitor of mote's")
+        if stranger.poll() is not None:
+            raise Wrong("who is not mote has been signalled")
+        versions.install(versions.make("empty-file", b""))
+        words = [me]
+        expect(1, new, "still")
+        versions.install(versions.files[versions.current])
+        expect(0, new, "as installed")
+        life.open_gate("on")
+        life.end(14)
+        return ""
+    finally:
+        stranger.kill()
+        stranger.wait()
+        life.close()
+
+
+def write_sample(tools, path):
+    """The state of a monitor with a client, input that is not taken, and half a command in ctl."""
+    catcher = tools.versions.make("catcher", f"#!/bin/sh\ncat >{path}.new\n".encode())
+    life = Life(tools)
+    try:
+        start = life.start
+        start.words += ["-i"]
+        life.container("echo line; sleep 100")
+        life.run()
+        client = engine.Packets(start.bundle)
+        for _ in range(5):
+            client.send(b"typed " * 5000)
+        start.control(b"1 33 ")
+        time.sleep(0.5)
+        tools.versions.install(catcher)
+        os.kill(life.pid, signal.SIGUSR2)
+        time.sleep(0.5)
+        tools.versions.install_next()
+        os.rename(f"{path}.new", path)
+    finally:
+        life.close()
+
+
 class SystemLog:
     """/dev/log."""
 
@@ -787,6 +871,7 @@ CASES = {
     "while the journal is full": (4, case_journal),
     "what cannot go on is not executed": (0, case_refusals),
     "an upgraded monitor costs no more memory": (0, case_memory),
+    "mote-upgrade tells who runs what and who went on": (0, case_script),
 }
 
 
@@ -803,10 +888,14 @@ def main():
     parser.add_argument("--upgrades", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
+    parser.add_argument("--sample")
     options = parser.parse_args()
     engine.become_subreaper()
     engine.leave_mount_namespace()
     tools = Tools(options)
+    if options.sample:
+        write_sample(tools, os.path.abspath(options.sample))
+        return 0
     failed = 0
     chosen = [(name, case) for name, case in CASES.items() if options.only in name]
     for number, (name, (share, case)) in enumerate(chosen, 1):
