@@ -51,37 +51,33 @@ void Archive::carry_bytes(MutableBytes storage, size_t& size) {
 }
 
 // A descriptor keeps its number. Those of the standard streams are nobody's own.
-void Archive::carry_number(int& number) {
+bool Archive::carry(Fd& fd) {
+    int number = fd.number();
     carry(number);
-    if (number < 0) {
-        return;
+    if (number < 0 || failed_) {
+        return false;
     }
     require(number > STDERR_FILENO);
-    if (failed_ || task_ == Task::save || task_ == Task::read) {
-        return;
+    if (task_ != Task::save && task_ != Task::read) {
+        require(sys::fcntl(number, F_SETFD, task_ == Task::expose ? 0 : FD_CLOEXEC) == 0);
     }
-    require(sys::fcntl(number, F_SETFD, task_ == Task::expose ? 0 : FD_CLOEXEC) == 0);
-}
-
-void Archive::carry(Fd& fd) {
-    int number = fd.number();
-    carry_number(number);
     if (task_ == Task::adopt && !failed_) {
         fd.reset(number);
     }
+    return true;
 }
 
 bool Archive::carry(Watch& watch, Source source, uint8_t slot) {
-    int number = watch.fd().number();
+    Fd fd{watch.fd().number()};
     uint32_t wanted = watch.wanted();
-    carry_number(number);
+    const bool is_there = carry(fd);
     carry(wanted);
-    if (task_ == Task::adopt && !failed_ && number >= 0) {
-        CHECK(!watch.valid());
-        new (&watch) Watch{poller_, source, slot, Fd{number}};
+    if (task_ == Task::adopt && fd.valid()) {
+        new (&watch) Watch{poller_, source, slot, std::move(fd)}; // there was none
         (void)watch.want(wanted); // was granted to the program before us, a moment ago
     }
-    return number >= 0;
+    (void)fd.release();
+    return is_there;
 }
 
 } // namespace sys

@@ -67,9 +67,8 @@ class Archive {
     // `size`, and so many bytes of `storage`, which are never more than fit.
     void carry_bytes(base::MutableBytes storage, size_t& size);
 
-    void carry(Fd& fd);
-
-    // Whether there is a descriptor, which on trial the watch does not show.
+    // Whether there is a descriptor, which on trial is not shown by what holds it.
+    bool carry(Fd& fd);
     bool carry(Watch& watch, Source source, uint8_t slot = 0);
 
     // What must be true of what was loaded.
@@ -79,8 +78,6 @@ class Archive {
     [[nodiscard]] bool is_good() const { return !failed_; }
 
   private:
-    void carry_number(int& number);
-
     FdRef record_;
     uint32_t offset_ = 0;
     Poller& poller_;

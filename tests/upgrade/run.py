@@ -105,7 +105,7 @@ class Client(threading.Thread):
     def run(self):
         try:
             while not self.packets.ended:
-                self.packets.receive(0.05)
+                self.packets.receive(0.001 if self.typed else 0.05)
                 if self.typed and self.packets.send(self.typed[0]):
                     self.typed.pop(0)
         except Wrong as error:
