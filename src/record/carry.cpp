@@ -22,7 +22,7 @@ void K8sFile::carry(Archive& archive) {
 void Writer::carry(Archive& archive) {
     ring_.carry(archive);
     archive.carry(file_);
-    archive.carry_run(written_, loss_);
+    archive.carry_run(size_, loss_);
     archive.require(torn_ <= ring_.size());
 }
 

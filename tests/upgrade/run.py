@@ -272,9 +272,12 @@ def case_flood(tools, count, wants_tty=False, is_exec=False, pause=":", lines=30
         if not wants_tty:
             both.append(PRINT.format(tag="e", to=" >&2", pause=pause, count=lines))
         start.gate("go")
-        life.container(f"exec 3<&0; {{ head -c {size} <&3 >received & }}; : <go; " +
+        life.container(f": >ready; exec 3<&0; {{ head -c {size} <&3 >received & }}; : <go; " +
                        " ".join(f"{{ {one}; }} &" for one in both) + " wait; exit 7")
         life.run()
+        # Before the terminal is as it shall be, what is typed may be a signal.
+        if not until(lambda: os.path.exists(f"{start.bundle}/ready"), DEADLINE_S):
+            raise Wrong("the container does not start")
         life.clients = [Client(start, packets), Client(start)]
         life.open_gate("go")
         before = life.steady_fds()
