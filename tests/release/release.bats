@@ -131,13 +131,13 @@ make_package() {
     )
 }
 
-@test "meson installs the program and its manual, where it is told to" {
+@test "meson installs the program, its manual and mote-upgrade, where it is told to" {
     local there=$BATS_TEST_TMPDIR/there
     meson setup "$BATS_TEST_TMPDIR/build" "$top" --native-file "$top/scripts/musl.ini" \
         --prefix /opt/mote -Dbindir=libexec/podman
     ninja -C "$BATS_TEST_TMPDIR/build"
     DESTDIR=$there meson install -C "$BATS_TEST_TMPDIR/build" --no-rebuild
     expect files "$(cd "$there" && find . -type f -printf '%m %p\n' | sort)" \
-        $'644 ./opt/mote/share/man/man8/conmon.8\n755 ./opt/mote/bin/mote-top\n755 ./opt/mote/libexec/podman/conmon'
+        $'644 ./opt/mote/share/man/man8/conmon.8\n755 ./opt/mote/bin/mote-top\n755 ./opt/mote/bin/mote-upgrade\n755 ./opt/mote/libexec/podman/conmon'
     "$there/opt/mote/libexec/podman/conmon" --version
 }
