@@ -67,7 +67,7 @@ bool Monitor::carry_as(Archive::Task task, FdRef record) {
 // Makes the state the standard input of the programs that we execute.
 bool Monitor::put_state_aside() {
     const Fd memory{sys::memfd_create("conmon-state", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-    return carry_as(Archive::Task::save, memory) &&
+    return memory.valid() && carry_as(Archive::Task::save, memory) &&
            sys::fcntl(memory.number(), F_ADD_SEALS, all_seals) == 0 &&
            sys::dup2(memory.number(), STDIN_FILENO) == STDIN_FILENO;
 }

@@ -68,15 +68,14 @@ bool Archive::carry(Fd& fd) {
 }
 
 bool Archive::carry(Watch& watch, Source source, uint8_t slot) {
-    Fd fd{watch.fd().number()};
-    uint32_t wanted = watch.wanted();
-    const bool is_there = carry(fd);
+    uint32_t wanted = watch.wanted_;
+    const bool is_there = carry(watch.fd_);
     carry(wanted);
-    if (task_ == Task::adopt && fd.valid()) {
-        new (&watch) Watch{poller_, source, slot, std::move(fd)}; // there was none
-        (void)watch.want(wanted); // was granted to the program before us, a moment ago
+    if (task_ == Task::adopt && watch.valid()) {
+        // There was none. What it wanted was granted to the program before us, a moment ago.
+        new (&watch) Watch{poller_, source, slot, std::move(watch.fd_)};
+        (void)watch.want(wanted);
     }
-    (void)fd.release();
     return is_there;
 }
 

@@ -100,7 +100,6 @@ class Watch {
 
     [[nodiscard]] FdRef fd() const { return fd_; }
     [[nodiscard]] bool valid() const { return fd_.valid(); }
-    [[nodiscard]] uint32_t wanted() const { return wanted_; }
 
     // Asks for events (an epoll mask), or for `nothing`. EPERM: the file cannot be polled, such as
     // a regular file, and is always ready.
@@ -113,6 +112,8 @@ class Watch {
     Fd take();
 
   private:
+    friend class Archive; // which carries a watch to the next program
+
     void unregister();
     void retire();
 

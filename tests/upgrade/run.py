@@ -166,7 +166,10 @@ class Life:
         kinds = []
         for name in os.listdir(f"/proc/{self.pid}/fd"):
             try:
-                kinds.append(re.sub(r"\d+", "N", os.readlink(f"/proc/{self.pid}/fd/{name}")))
+                kind = re.sub(r"\d+", "N", os.readlink(f"/proc/{self.pid}/fd/{name}"))
+                with open(f"/proc/{self.pid}/fdinfo/{name}", encoding="ascii") as info:
+                    flags = int(re.search(r"flags:\s+(\d+)", info.read()).group(1), 8)
+                kinds.append(kind if flags & os.O_CLOEXEC else f"{kind}, inherited")
             except FileNotFoundError:
                 pass
         return sorted(kinds)
@@ -606,6 +609,59 @@ def case_full_disk(tools, count):
         life.close()
 
 
+def case_fifo(tools, count):
+    """A log that is a fifo, whose reader takes its time."""
+    life = Life(tools)
+    try:
+        start = life.start
+        os.mkfifo(start.log)
+        reader = os.open(start.log, os.O_RDONLY | os.O_NONBLOCK)
+        start.gate("on")
+        life.container("seq 0 99999; : <on; exit 15")
+        life.run()
+        content = bytearray()
+
+        def take():
+            try:
+                content.extend(os.read(reader, 20_000))
+            except BlockingIOError:
+                pass
+            return content.endswith(b" 99999\n")
+        for _ in range(count):
+            life.upgrade()
+            take()
+        if not until(take, DEADLINE_S, 0):
+            raise Wrong(f"the fifo does not get all, but {content[-60:]!r}")
+        os.close(reader)
+        life.open_gate("on")
+        life.end(15)
+        check_same("the fifo", engine.joined(engine.parse_k8s(bytes(content)), "stdout"),
+                   b"".join(b"%d\n" % number for number in range(100_000)))
+        return f"{count} upgrades"
+    finally:
+        life.close()
+
+
+def case_timeout(tools, count):
+    """An exec that may take two seconds."""
+    life = Life(tools)
+    try:
+        life.start.exec()
+        life.start.words += ["-T", "2"]
+        life.container("sleep 100")
+        began = time.monotonic()
+        life.run()
+        life.upgrades(count)
+        value, text = life.message()
+        took = time.monotonic() - began
+        if (value, text) != (-1, "command timed out") or not 1.5 < took < 10:
+            raise Wrong(f"the caller is told {value}, {text!r} after {took:.1f} s")
+        life.end(-1)
+        return f"{count} upgrades"
+    finally:
+        life.close()
+
+
 class Journal:
     """A journal that takes its time: MESSAGE of every entry."""
 
@@ -698,6 +754,7 @@ def case_refusals(tools, _):
         "hangs": versions.make("hang", b"#!/bin/sh\nexec sleep 1000\n"),
         "is for another machine": versions.make("machine", good[:18] + b"\xb7\0" + good[20:]),
         "is conmon": "/usr/bin/conmon",
+        "says yes and vanishes": versions.make("vanish", b"#!/bin/sh\nrm $0\nexit 86\n"),
     }
     if not os.path.exists("/usr/bin/conmon"):
         del bad["is conmon"]
@@ -722,7 +779,7 @@ def case_refusals(tools, _):
             log.take(0.05)
             os.kill(life.pid, signal.SIGUSR2)
             text = log.wait_for("Failed to upgrade", DEADLINE_S)
-            if path:
+            if os.path.lexists(versions.installed):
                 os.unlink(versions.installed)
             os.rename(kept, versions.installed)
             if text.count("Failed to upgrade") != 1:
@@ -858,7 +915,7 @@ class SystemLog:
 
 
 CASES = {
-    "a flood on both streams, clients that read and type": (35, case_flood),
+    "a flood on both streams, clients that read and type": (31, case_flood),
     "the same on a terminal": (15, case_tty),
     "the same in an exec session": (10, case_exec),
     "the same in an exec session on a terminal": (5, case_exec_tty),
@@ -872,6 +929,8 @@ CASES = {
     "whoever serves a slow client after the end": (0, case_lingerer),
     "while the disk is full": (2, case_full_disk),
     "while the journal is full": (4, case_journal),
+    "while a fifo that is the log is full": (3, case_fifo),
+    "while an exec has only so much time": (1, case_timeout),
     "what cannot go on is not executed": (0, case_refusals),
     "an upgraded monitor costs no more memory": (0, case_memory),
     "mote-upgrade tells who runs what and who went on": (0, case_script),
