@@ -58,7 +58,7 @@ bool Archive::carry(Fd& fd) {
         return false;
     }
     require(number > STDERR_FILENO);
-    if (task_ != Task::save && task_ != Task::read) {
+    if (!failed_ && task_ != Task::save && task_ != Task::read) {
         require(sys::fcntl(number, F_SETFD, task_ == Task::expose ? 0 : FD_CLOEXEC) == 0);
     }
     if (task_ == Task::adopt && !failed_) {
