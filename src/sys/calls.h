@@ -28,7 +28,6 @@
 
 namespace sys {
 
-using ::accept4;
 using ::access;
 using ::bind;
 using ::clone;
@@ -40,10 +39,6 @@ using ::epoll_ctl;
 using ::epoll_wait;
 using ::eventfd;
 using ::execve;
-using ::fchdir;
-using ::fcntl;
-using ::fstat;
-using ::fstatat;
 using ::fsync;
 using ::ftruncate;
 using ::getpagesize;
@@ -54,31 +49,19 @@ using ::getrandom;
 using ::getsockopt;
 using ::inotify_add_watch;
 using ::inotify_init1;
-using ::ioctl;
 using ::kill;
 using ::listen;
 using ::madvise;
 using ::memfd_create;
 using ::mkfifoat;
-using ::mmap;
-using ::nanosleep;
-using ::open;
-using ::openat;
-using ::pipe2;
 using ::poll;
-using ::prctl;
 using ::pread;
 using ::pwrite;
 using ::read;
-using ::recvmsg;
 using ::renameat;
-using ::sendmsg;
 using ::setsid;
-using ::signalfd;
 using ::sigprocmask;
 using ::sigtimedwait;
-using ::socket;
-using ::stat;
 using ::statfs;
 using ::symlink;
 using ::syscall;
@@ -123,6 +106,96 @@ inline int fchmod(int fd, mode_t mode) {
 inline int fchmodat(int directory, const char* name, mode_t mode) {
     return static_cast<int>(::syscall(SYS_fchmodat, directory, name, mode));
 }
+
+// Its accept4, fchdir, pipe2, signalfd and socket help kernels out that are older than ours may be,
+// and its prctl reads arguments that are not there.
+inline int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
+    return static_cast<int>(::syscall(SYS_accept4, fd, address, size, flags));
+}
+
+inline int fchdir(int fd) {
+    return static_cast<int>(::syscall(SYS_fchdir, fd));
+}
+
+inline int pipe2(int* ends, int flags) {
+    return static_cast<int>(::syscall(SYS_pipe2, ends, flags));
+}
+
+inline int prctl(int option, unsigned long value) {
+    return static_cast<int>(::syscall(SYS_prctl, option, value, 0, 0, 0));
+}
+
+inline int signalfd(int fd, const sigset_t* set, int flags) {
+    return static_cast<int>(::syscall(SYS_signalfd4, fd, set, _NSIG / 8, flags));
+}
+
+inline int socket(int family, int type, int protocol) {
+    return static_cast<int>(::syscall(SYS_socket, family, type, protocol));
+}
+
+// Where the kernel's structures are the C library's, as on all 64-bit processors that we are built
+// for, there is nothing to translate. What is padding there must be zero in a msghdr and a cmsghdr.
+#if __SIZEOF_LONG__ == 8 && defined(SYS_newfstatat)
+inline int fcntl(int fd, int command, long value = 0) {
+    return static_cast<int>(::syscall(SYS_fcntl, fd, command, value));
+}
+
+inline int fcntl(int fd, int command, const struct flock* lock) {
+    return static_cast<int>(::syscall(SYS_fcntl, fd, command, lock));
+}
+
+inline int fstatat(int directory, const char* path, struct stat* status, int flags) {
+    return static_cast<int>(::syscall(SYS_newfstatat, directory, path, status, flags));
+}
+
+inline int stat(const char* path, struct stat* status) {
+    return sys::fstatat(AT_FDCWD, path, status, 0);
+}
+
+inline int fstat(int fd, struct stat* status) {
+    return static_cast<int>(::syscall(SYS_fstat, fd, status));
+}
+
+inline int ioctl(int fd, int request, void* argument) {
+    return static_cast<int>(::syscall(SYS_ioctl, fd, request, argument));
+}
+
+inline void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+    return reinterpret_cast<void*>(::syscall(SYS_mmap, at, size, protection, flags, fd, offset));
+}
+
+inline int nanosleep(const timespec* time, timespec* left) {
+    return static_cast<int>(::syscall(SYS_nanosleep, time, left));
+}
+
+inline int openat(int directory, const char* path, int flags, mode_t mode = 0) {
+    return static_cast<int>(::syscall(SYS_openat, directory, path, flags, mode));
+}
+
+inline int open(const char* path, int flags) {
+    return sys::openat(AT_FDCWD, path, flags);
+}
+
+inline ssize_t recvmsg(int fd, msghdr* message, int flags) {
+    return ::syscall(SYS_recvmsg, fd, message, flags);
+}
+
+inline ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+    return ::syscall(SYS_sendmsg, fd, message, flags);
+}
+#else
+using ::fcntl;
+using ::fstat;
+using ::fstatat;
+using ::ioctl;
+using ::mmap;
+using ::nanosleep;
+using ::open;
+using ::openat;
+using ::recvmsg;
+using ::sendmsg;
+using ::stat;
+#endif
 
 // Its sigaction takes locks for the sake of abort. In what the kernel takes, the handler comes
 // first on every processor that we are built for, and for these two the rest does not matter.
