@@ -16,6 +16,7 @@
 #include "monitor/monitor.h"
 #include "monitor/upgrade.h"
 #include "sys/calls.h"
+#include "sys/environment.h"
 #include "sys/file.h"
 #include "sys/signals.h"
 
@@ -23,7 +24,6 @@
 #include <new>
 
 #include <poll.h>
-#include <stdlib.h>
 
 namespace {
 
@@ -82,8 +82,9 @@ void write_text(int fd, std::string_view text) {
 // another's place has --version among its options if it is only asked whether it can.
 [[gnu::noinline]] void
 read_options(std::span<char* const> argv, cli::Options& options, bool is_first) {
-    const cli::Charset charset =
-        cli::charset_of(::getenv("LC_ALL"), ::getenv("LC_CTYPE"), ::getenv("LANG"));
+    const cli::Charset charset = cli::charset_of(sys::environment_value("LC_ALL"),
+                                                 sys::environment_value("LC_CTYPE"),
+                                                 sys::environment_value("LANG"));
     Text<8192> text;
     switch (cli::parse(argv, charset, options, text)) {
     case cli::Parsed::options:
@@ -401,7 +402,7 @@ int main(int argc, char** argv, char** environment) {
 
     // What are we asked to do? Mistakes are told to the caller, who is waiting for us to exit.
     Diag diag;
-    sys::Zone zone = sys::Zone::create(::getenv("TZ"));
+    sys::Zone zone = sys::Zone::create(sys::environment_value("TZ"));
     Text<64> subject;
     read_options({argv, static_cast<size_t>(argc)}, options, is_first);
     check_options_before_log(options, storage.paths, zone, subject, diag);

@@ -5,8 +5,6 @@
 #include "base/scan.h"
 #include "cli/number.h"
 
-#include <cstring>
-
 namespace cli {
 
 namespace {
@@ -63,12 +61,11 @@ bool take_number(const NumberKnob& knob, const char* value, Knobs& knobs, base::
 
 // "BYTES_PER_SECOND[:BURST]", where a burst is a second's bytes unless it is given.
 bool take_rate(const char* value, Knobs& knobs) {
-    const char* const colon = std::strchr(value, ':');
-    const char* const burst = colon == nullptr ? value : colon + 1;
+    const base::Split split = base::split_once(value, ':');
+    const char* const burst = split.tail ? split.tail->data() : value;
     uint32_t rate = 0;
-    const bool is_good =
-        read_number(value, ':', 0, rate_max, rate) &&
-        read_number(burst, '\0', colon == nullptr ? 0 : 1, rate_max, knobs.log_burst);
+    const bool is_good = read_number(value, ':', 0, rate_max, rate) &&
+                         read_number(burst, '\0', split.tail ? 1 : 0, rate_max, knobs.log_burst);
     knobs.log_rate = is_good ? rate : 0;
     return is_good;
 }

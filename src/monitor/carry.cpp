@@ -31,6 +31,8 @@ void Monitor::carry(Archive& archive) {
     console_.carry(archive);
     oom_watch_.carry(archive);
     notify_relay_.carry(archive, options_.sdnotify_socket);
+    archive.carry_raw(&counters_, sizeof counters_);
+    recorder_.carry_rate(archive);
 }
 
 void Parent::carry(Archive& archive) {

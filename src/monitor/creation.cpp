@@ -7,12 +7,11 @@
 #include "monitor/attach_link.h"
 #include "monitor/monitor.h"
 #include "sys/calls.h"
+#include "sys/environment.h"
 #include "sys/file.h"
 
 #include <algorithm>
 #include <cerrno>
-
-#include <stdlib.h>
 
 namespace monitor {
 
@@ -112,7 +111,7 @@ bool Monitor::prepare_streams() {
         return true;
     }
     if (uses_terminal()) {
-        const char* const directory = ::getenv("TMPDIR");
+        const char* const directory = sys::environment_value("TMPDIR");
         const char* const place = directory != nullptr && directory[0] != '\0' ? directory : "/tmp";
         if (const auto listening = console_.listen(place); !listening) {
             return fail("Failed to make the console socket in ", place, listening.error());

@@ -73,7 +73,9 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
     } else {
         start_runtime();
     }
-    counters_.started_ms = sys::wall_ms();
+    if (counters_.started_ms == 0) {
+        counters_.started_ms = sys::wall_ms();
+    }
     sys::Poller::Batch batch;
     while (phase_ == Phase::creating || phase_ == Phase::running) {
         const auto events = poller_.wait(now, deadline(), batch);

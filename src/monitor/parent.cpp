@@ -4,11 +4,10 @@
 #include "base/json.h"
 #include "base/scan.h"
 #include "sys/calls.h"
+#include "sys/environment.h"
 
 #include <algorithm>
 #include <cerrno>
-
-#include <stdlib.h>
 
 namespace monitor {
 
@@ -67,7 +66,7 @@ std::optional<int> parse_fd_number(std::string_view text) {
 } // namespace
 
 Lent take_lent_fd(const char* name, Fd& fd, base::TextSink& why) {
-    const char* const value = ::getenv(name);
+    const char* const value = sys::environment_value(name);
     if (value == nullptr) {
         return Lent::absent;
     }

@@ -117,8 +117,11 @@ bool has_state(const Origin& origin) {
 }
 
 bool Monitor::take_over(Fd signal_fd, bool is_on_trial) {
-    return watch_signals(std::move(signal_fd)) &&
-           carry_as(is_on_trial ? Archive::Task::read : Archive::Task::adopt, FdRef{STDIN_FILENO});
+    const bool is_taken =
+        watch_signals(std::move(signal_fd)) &&
+        carry_as(is_on_trial ? Archive::Task::read : Archive::Task::adopt, FdRef{STDIN_FILENO});
+    ++counters_.upgrades;
+    return is_taken;
 }
 
 } // namespace monitor

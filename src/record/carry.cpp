@@ -13,6 +13,13 @@ void Recorder::carry(Archive& archive) {
     journal_.carry(archive);
 }
 
+void Recorder::carry_rate(Archive& archive) {
+    archive.carry_raw(&rate_, sizeof rate_);
+    for (const RateState::Bucket& bucket : rate_.buckets) {
+        archive.require(bucket.line <= RateState::Line::dropped);
+    }
+}
+
 void K8sFile::carry(Archive& archive) {
     writer_.carry(archive);
     archive.carry_run(base_size_, reopen_refused_);

@@ -105,6 +105,7 @@ class Recorder {
 
     // Puts the state aside, or takes it over, in place of open() (sys/archive.h).
     void carry(sys::Archive& archive);
+    void carry_rate(sys::Archive& archive);
 
   private:
     size_t keep_all(Stream stream, base::Bytes bytes, Pause pause, sys::Instant now);

@@ -17,6 +17,7 @@ what later versions must read, once a layout has been in a tagged version (src/s
 """
 
 import argparse
+import json
 import os
 import random
 import re
@@ -129,6 +130,7 @@ class Life:
         self.wants_tty = wants_tty
         self.pid = 0
         self.clients = []
+        self.start.environment["MOTE_STATE"] = "1"
         if wants_tty:
             self.start.environment["TMPDIR"] = self.start.directory
             self.start.words += ["-t"]
@@ -237,6 +239,16 @@ class Life:
         for stream, wanted in streams.items():
             check_same(f"the log's {stream}", engine.joined(records, stream), wanted)
 
+    def check_account(self, **wanted):
+        """What the monitor has counted, whatever programs it was in turn."""
+        names = [name for name in os.listdir(self.start.bundle) if name in ("monitor.json", "exec.json")]
+        if len(names) != 1:
+            raise Wrong(f"the accounts are {names}")
+        found = json.loads(read_bytes(f"{self.start.bundle}/{names[0]}"))
+        told = {name: found.get(name) for name in wanted}
+        if told != wanted:
+            raise Wrong(f"the account says {told}, not {wanted}")
+
     def close(self):
         for client in self.clients:
             client.packets.close()
@@ -296,6 +308,7 @@ def case_flood(tools, count, wants_tty=False, is_exec=False, pause=":", lines=30
         if wants_tty:
             out = out.replace(b"\n", b"\r\n")
         life.check_log(stdout=out, stderr=err)
+        life.check_account(upgrades=count, stdout_bytes=len(out), stderr_bytes=len(err), clients_ever=2)
         for client in life.clients:
             check_same("a client's stdout", bytes(client.packets.bytes[STDOUT]), out)
             check_same("a client's stderr", bytes(client.packets.bytes[STDERR]), err)
