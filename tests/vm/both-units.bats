@@ -182,12 +182,13 @@ YAML
       livenessProbe:
         exec:
           command: [sh, -c, 'test ! -e /sick']
-        periodSeconds: 2
+        periodSeconds: 5
+        timeoutSeconds: 100
         failureThreshold: 1
 YAML
     podman kube play --log-driver=k8s-file --network=host "$BATS_TEST_TMPDIR/pod.yaml"
     eventually log_is motepod-one 'one is up'
-    podman exec motepod-one touch /sick
+    eventually podman exec motepod-one touch /sick
     restarted() { [ "$(inspect motepod-one .RestartCount)" -ge 1 ]; }
     eventually restarted
     podman kube down "$BATS_TEST_TMPDIR/pod.yaml"
