@@ -107,6 +107,16 @@ inline int fchmodat(int directory, const char* name, mode_t mode) {
     return static_cast<int>(::syscall(SYS_fchmodat, directory, name, mode));
 }
 
+// The rest is the C library's for programs that stand in for the kernel under its names
+// (tests/fuzz).
+#ifdef MOTE_LIBC_CALLS
+using ::accept4;
+using ::fchdir;
+using ::pipe2;
+using ::prctl;
+using ::signalfd;
+using ::socket;
+#else
 // Its accept4, fchdir, pipe2, signalfd and socket help kernels out that are older than ours may be,
 // and its prctl reads arguments that are not there.
 inline int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
@@ -132,10 +142,11 @@ inline int signalfd(int fd, const sigset_t* set, int flags) {
 inline int socket(int family, int type, int protocol) {
     return static_cast<int>(::syscall(SYS_socket, family, type, protocol));
 }
+#endif
 
 // Where the kernel's structures are the C library's, as on all 64-bit processors that we are built
 // for, there is nothing to translate. What is padding there must be zero in a msghdr and a cmsghdr.
-#if __SIZEOF_LONG__ == 8 && defined(SYS_newfstatat)
+#if __SIZEOF_LONG__ == 8 && defined(SYS_newfstatat) && !defined(MOTE_LIBC_CALLS)
 inline int fcntl(int fd, int command, long value = 0) {
     return static_cast<int>(::syscall(SYS_fcntl, fd, command, value));
 }

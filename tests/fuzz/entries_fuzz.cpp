@@ -155,7 +155,9 @@ void check(
 // More fields than there is room for.
 bool is_refused_when_too_long(record::Journal::Storage& storage, sys::Diag& diag) {
     const std::string long_name(record::Journal::fields_max, 'n');
-    record::Journal journal{{.is_on = true, .id = id, .name = long_name}, 256, storage, diag};
+    record::Counters counters{};
+    record::Journal journal{
+        {.is_on = true, .id = id, .name = long_name}, 256, storage, counters, diag};
     return !journal.open();
 }
 
@@ -221,7 +223,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     diag.leave_standard_error();
     static const bool is_refused = is_refused_when_too_long(*storage, diag);
     must(is_refused);
-    record::Journal journal{settings, record_max, *storage, diag};
+    record::Counters counters{};
+    record::Journal journal{settings, record_max, *storage, counters, diag};
     must(journal.open().has_value());
     sys::Instant now = 1;
     std::string text;

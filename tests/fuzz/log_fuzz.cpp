@@ -127,7 +127,8 @@ class Disk {
     void live() {
         const shadow::Faults faults([&](const shadow::Call& call) { return plan_.judge(call); });
         draw_fault(); // of the opening
-        record::K8sFile log(settings_, ring_, diag_);
+        record::Counters counters{};
+        record::K8sFile log(settings_, ring_, counters, diag_);
         if (!log.open()) {
             must(plan_.drawn());
             return;
@@ -210,12 +211,13 @@ class Disk {
         for (int i = 0; i < count; ++i) {
             lines += next_content() + '\n';
         }
+        uint64_t records = 0;
         (void)record::frame_k8s(stamp,
                                 record::Stream::standard_output,
                                 base::bytes_of(lines),
                                 content_max + 20,
                                 record::Tail::record,
-                                record::K8sFile::Batch{log});
+                                record::K8sFile::Batch{log, records});
     }
 
     void open_reader() {

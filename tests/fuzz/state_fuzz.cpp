@@ -36,11 +36,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     sys::Diag diag;
     diag.leave_standard_error();
     sys::Zone zone = sys::Zone::create("");
+    monitor::Counters counters{};
     record::Recorder recorder{
         {.k8s_file = {.name = {.path = "/none"}}, .journal = {.is_on = true, .id = options().cid}},
         buffers.ring,
         journal,
         zone,
+        counters.records,
         diag};
     monitor::Origin origin{.signal_mask = {},
                            .arguments = no_words,
@@ -48,7 +50,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                            .oom_score_adjustment = {}};
     auto poller = sys::Poller::create();
     monitor::Parent parent{monitor::ReportKey::data, diag};
-    monitor::Monitor monitor{options(), {}, origin, buffers, *poller, recorder, parent, diag};
+    monitor::Monitor monitor{
+        options(), {}, origin, buffers, *poller, recorder, counters, parent, diag};
     if (monitor.take_over(std::move(*sys::open_signal_fd()), true)) {
         (void)monitor.output().holds_bytes();
         (void)monitor.output().last_words();

@@ -241,10 +241,10 @@ class Life:
 
     def check_account(self, **wanted):
         """What the monitor has counted, whatever programs it was in turn."""
-        names = [name for name in os.listdir(self.start.bundle) if name in ("monitor.json", "exec.json")]
+        names = [name for name in os.listdir(self.start.persist) if name in ("monitor.json", "exec.json")]
         if len(names) != 1:
             raise Wrong(f"the accounts are {names}")
-        found = json.loads(read_bytes(f"{self.start.bundle}/{names[0]}"))
+        found = json.loads(read_bytes(f"{self.start.persist}/{names[0]}"))
         told = {name: found.get(name) for name in wanted}
         if told != wanted:
             raise Wrong(f"the account says {told}, not {wanted}")

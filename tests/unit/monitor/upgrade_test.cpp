@@ -38,13 +38,14 @@ class Successor {
 
   private:
     int saved_;
+    monitor::Counters counters_{};
     sys::Diag diag_;
     sys::Zone zone_ = sys::Zone::create("");
     std::unique_ptr<cli::Options> options_ = std::make_unique<cli::Options>();
     std::unique_ptr<monitor::Buffers> buffers_ = std::make_unique<monitor::Buffers>();
     std::unique_ptr<record::Journal::Storage> journal_ =
         std::make_unique<record::Journal::Storage>();
-    record::Recorder recorder_{{}, buffers_->ring, *journal_, zone_, diag_};
+    record::Recorder recorder_{{}, buffers_->ring, *journal_, zone_, counters_.records, diag_};
     sys::Poller poller_ = *sys::Poller::create();
     monitor::Parent parent_{monitor::ReportKey::data, diag_};
     char* none_[1] = {nullptr};
@@ -52,7 +53,8 @@ class Successor {
   public:
     monitor::Origin origin{
         .signal_mask = {}, .arguments = none_, .environment = none_, .oom_score_adjustment = {}};
-    Monitor monitor{*options_, {}, origin, *buffers_, poller_, recorder_, parent_, diag_};
+    Monitor monitor{
+        *options_, {}, origin, *buffers_, poller_, recorder_, counters_, parent_, diag_};
 };
 
 } // namespace
