@@ -62,6 +62,10 @@ void Shield::run(Work work, void* argument) {
 }
 
 void Shield::run_long(Work work, void* argument, FdRef signals) {
+    if (state_ == State::in_use) {
+        work(argument);
+        return;
+    }
     // The first time without work, which would be lost in a copy.
     if (state_ == State::untried && attempt(nullptr, nullptr, {})) {
         state_ = State::usable;
@@ -76,8 +80,7 @@ void Shield::run_long(Work work, void* argument, FdRef signals) {
             return;
         }
     }
-    // Ours are not seen either while we work.
-    is_called_ = state_ != State::in_use;
+    is_called_ = true; // our signals are not seen while we work
     work(argument);
 }
 
