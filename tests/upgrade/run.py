@@ -953,7 +953,7 @@ CASES = {
 
 class Tools:
     def __init__(self, options):
-        self.runtime = options.runtime
+        self.runtime = os.path.abspath(options.runtime)
         self.draw = random.Random(options.seed)
         self.versions = Versions(os.environ["MOTE_CONMON"])
 
