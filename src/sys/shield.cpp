@@ -11,7 +11,11 @@ namespace {
 
 // What the frames of attempt() and of the calls in it take at most. The stack of the new process
 // begins below them: we wait, and have no signal handler that could run there.
+#if __has_feature(address_sanitizer) // which stands in for the calls, with frames of its own
+constexpr uintptr_t frames_max = 65'536;
+#else
 constexpr uintptr_t frames_max = 512;
+#endif
 
 struct Start {
     Shield::Work work; // nullptr: none
