@@ -44,8 +44,9 @@ class Writer {
     // than the kernel does in one piece.
     void flush();
 
-    // Whether so much is written, turn after turn, that whole turns should be shielded.
-    [[nodiscard]] bool is_busy() const { return busy_turns_ >= busy_min; }
+    // Whether so much is written to a regular file, turn after turn, that whole turns should be
+    // shielded.
+    [[nodiscard]] bool is_busy() const { return size_ && busy_turns_ >= busy_min; }
     void calm_down() { busy_turns_ = 0; }
     [[nodiscard]] sys::Shield& shield() { return shield_; }
 

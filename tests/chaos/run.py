@@ -163,6 +163,7 @@ class Life:
 
     def choose(self):
         draw, start = self.draw, self.start
+        self.asks_account = False
         self.mode = draw.choices(["create", "exec", "sync", "fails", "early", "timeout"],
                                  [60, 15, 10, 5, 7, 3])[0]
         self.tty = self.mode in ("create", "exec") and draw.happens(20)
@@ -414,6 +415,7 @@ class Life:
         for _ in range(draw.choice([0, 0, 0, 5])):
             number = draw.choice([signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE,
                                   signal.SIGCHLD, signal.SIGWINCH])
+            self.asks_account = self.asks_account or number == signal.SIGUSR1
             self.at(draw.uniform(0.0, 0.4), lambda number=number: self.signal(number))
         if has_sockets and draw.happens(30):
             lines = "".join(draw.choice([
@@ -880,8 +882,12 @@ class Life:
         until(lambda: not self.left_monitors(), 2.0)
         if self.left_monitors():
             raise Wrong(f"monitors are left: {self.left_monitors()}")
-        for directory, wanted in ((start.persist, {"exit", "oom"}), (start.exits, {start.cid}),
-                                  (start.sockets, set())):
+        accounts = {"monitor.json", "exec.json"} if self.asks_account else set()
+        for name in accounts & set(os.listdir(start.persist)):
+            with open(f"{start.persist}/{name}", encoding="utf-8") as account:
+                json.load(account)
+        for directory, wanted in ((start.persist, {"exit", "oom"} | accounts),
+                                  (start.exits, {start.cid}), (start.sockets, set())):
             odd = set(os.listdir(directory)) - wanted
             if odd and not (self.mode == "fails" and directory == start.sockets):
                 raise Wrong(f"left in {directory}: {odd}")

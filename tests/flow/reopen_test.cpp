@@ -165,6 +165,28 @@ TEST_CASE("Lines are neither lost nor doubled by renames and reopenings under lo
     CHECK(written.size() == 300000 * 13);
 }
 
+TEST_CASE("HUP reopens the log at once, however much the container writes") {
+    Monitor m;
+    m.gate("end").shell("yes & yes=$!; : <end; kill $yes");
+    m.run();
+    m.wait_log("stdout F y");
+    auto longest = milliseconds(0);
+    for (int n = 0; n < 10; ++n) {
+        ::usleep(30'000);
+        const ino_t before = inode_of(m.log);
+        fs::remove(m.log);
+        const auto sent = std::chrono::steady_clock::now();
+        m.process().kill(SIGHUP);
+        REQUIRE(reopened(m.log, before));
+        longest = std::max(
+            longest,
+            std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - sent));
+    }
+    CHECK(longest < milliseconds(500)); // it takes some; with other work on the machine more
+    m.open_gate("end");
+    m.end();
+}
+
 TEST_CASE("A reopened log is appended to, so that copytruncate leaves no hole (regression 48)") {
     Monitor m;
     m.gate("one").gate("two").shell(": <one; echo one; : <two; echo two");

@@ -336,6 +336,11 @@ TEST_CASE("a file is busy when turn after turn writes more than a page") {
     CHECK(turn(5000));
     CHECK(turn(0));
     CHECK_FALSE(turn(4096));
+    SECTION("not one that is no regular file, whose reader is waited for") {
+        turn(5000);
+        writer.set_file(open_log(directory / "log"));
+        CHECK_FALSE(turn(5000));
+    }
     SECTION("not when it has come to a rest") {
         CHECK(turn(5000));
         writer.calm_down();

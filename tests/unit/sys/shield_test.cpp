@@ -5,6 +5,7 @@
 #include "support/files.h"
 #include "sys/calls.h"
 #include "sys/shield.h"
+#include "sys/signals.h"
 #include "unit/sys/ours.h"
 
 #include <csignal>
@@ -17,6 +18,7 @@ using shadow::Call;
 using shadow::Faults;
 using shadow::Instead;
 using support::TempDir;
+using sys::Fd;
 
 namespace {
 
@@ -65,6 +67,39 @@ TEST_CASE("shielded work that needs a shield has one already") {
     job.run();
     CHECK(job.times == 2);
     CHECK(job.nests); // by the same process
+}
+
+TEST_CASE("long shielded work is over once we have a signal, also after shorter work in it") {
+    const sigset_t before = sys::block_signals();
+    const Fd signals = *sys::open_signal_fd();
+    struct Long {
+        sys::Shield shield;
+        pid_t parent = ::getpid();
+        bool is_early = false;
+        bool is_over = false;
+    } work;
+    work.shield.run_long(
+        [](void* place) {
+            Long& work = *static_cast<Long*>(place);
+            work.is_early = work.shield.is_over();
+            ::kill(work.parent, SIGHUP);
+            for (int tries = 0; tries < 2000 && !work.is_over; ++tries) {
+                ::usleep(1000);
+                work.shield.run([](void*) {}, nullptr);
+                work.is_over = work.shield.is_over();
+            }
+        },
+        &work,
+        signals);
+    CHECK_FALSE(work.is_early);
+    CHECK(work.is_over);
+    bool has_hup = false;
+    while (const auto signal = sys::next_signal(signals)) {
+        has_hup = has_hup || *signal == SIGHUP;
+    }
+    CHECK(has_hup);
+    sys::set_signal_mask(before);
+    CHECK_FALSE(is_child_left());
 }
 
 TEST_CASE("without a new process the work is done by ourselves, and the next time shielded") {
