@@ -28,7 +28,7 @@ from bench import ROOT, Bench, Trouble, become_subreaper, read_text
 from leavings import measure_leavings
 from memory import (measure_charge, measure_charge_runc, measure_idle, measure_idle_runc,
                     measure_scale, measure_size)
-from throughput import (measure_burst, measure_journal, measure_throughput,
+from throughput import (measure_burst, measure_journal, measure_rate, measure_throughput,
                         measure_throughput_on_disk)
 from times import measure_calls, measure_end, measure_exec, measure_start
 
@@ -80,6 +80,9 @@ BUDGETS = [
     ("cpu_1000",           "CPU of 1000-byte lines, by a plain copy's",         "x",     1.5, True),
     ("cpu_8000",           "CPU of 8000-byte lines, by a plain copy's",         "x",     1.5, True),
     ("cpu_s_1000",         "  CPU seconds per GB of 1000-byte lines",           "s",    None, False),
+    ("rate_none",          "log of 2 s of a flood, on a disk",                  "MB",   None, False),
+    ("rate_wait",          "  with MOTE_LOG_RATE=100000, wait",                 "MB",   None, False),
+    ("rate_drop",          "  the same, drop",                                  "MB",   None, False),
     ("journal_sink",       "journal messages, nobody else slow, by conmon's",   "x",    None, False),
     ("journal_sink_per_s", "  the same, per second",                            "",     None, False),
     ("journal_journald",   "messages through a journald, by conmon's",          "x",    None, False),
@@ -111,6 +114,7 @@ PARTS = {
     "disk": (measure_throughput_on_disk,
              [f"{what}_{length}" for length in (16, 80, 1000, 8000) for what in ("disk", "disk_cpu")],
              True),
+    "rate": (measure_rate, ["rate_none", "rate_wait", "rate_drop"], True),
     "journal": (measure_journal, ["journal_sink", "journal_sink_per_s", "journal_journald",
                                   "journal_journald_per_s"], True),
     "scale": (measure_scale, ["many_charge", "many_start", "many_switches"], True),

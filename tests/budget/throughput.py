@@ -134,6 +134,24 @@ def measure_throughput_on_disk(bench):
         shutil.rmtree(disk.work, ignore_errors=True)
 
 
+def measure_rate(bench):
+    """What a container that writes lines of 87 bytes as fast as it can puts into a log on a disk in 2 s,
+    with and without a limit of 100,000 bytes a second; mote alone, as nobody else has one."""
+    disk = copy.copy(bench)
+    disk.work = tempfile.mkdtemp(prefix="mote-budget-", dir="/var/tmp")
+    try:
+        for row, excess in (("rate_none", None), ("rate_wait", "wait"), ("rate_drop", "drop")):
+            limit = {"MOTE_LOG_RATE": "100000", "MOTE_LOG_EXCESS": excess} if excess else {}
+            running = Running(disk, bench.mote, do="generate 87 100000000000", environment=limit)
+            running.await_container()
+            time.sleep(2)
+            bench.put(row, "mote", os.path.getsize(running.log) / 1e6)
+            running.end()
+            running.remove()
+    finally:
+        shutil.rmtree(disk.work, ignore_errors=True)
+
+
 def measure_burst(bench):
     """RSS while a container floods its log and four attached clients, and 1 s after the end of it."""
     total = 200_000_000 if bench.quick else 1_000_000_000
