@@ -85,7 +85,7 @@ Outcome Monitor::run(std::span<const char*> runtime_argv) {
             break;
         }
         (void)dispatch_all(*events, now, Which::all);
-        if (recorder_.is_busy() && phase_ == Phase::running) {
+        if (recorder_.is_busy() && phase_ == Phase::running && !upgrade_wanted_) {
             busy_now_ = now;
             recorder_.shield().run_long(
                 [](void* self) { static_cast<Monitor*>(self)->take_busy_turns(); },

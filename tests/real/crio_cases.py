@@ -179,7 +179,9 @@ def exec_timeout(crio):
     got = crio.exec_sync(container, ["/bin/sh", "-c", f"sleep {seconds} & sleep {seconds}"], timeout_s=1)
     took = time.monotonic() - begin
     expect("the result", got, (-1, b"", b"command timed out"))
-    expect("about a second", 0.9 <= took < 10, True)
+    # Debian's conmon has GLib's timer for whole seconds, which may come most of one too early.
+    least = 0.9 if crio.version >= (2, 2) else 0
+    expect("about a second", least <= took < 10, True)
 
     def sleeps(pid):
         try:

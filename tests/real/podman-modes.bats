@@ -42,6 +42,37 @@ on_terminal() {
         --tmpdir "$podman_home/tmp" --storage-driver overlay "$@"
 }
 
+# ------------------------------------------------------------------------------- upgrade
+
+@test "an upgrade under a running container changes nothing for Podman" {
+    podman_run -d --name=up sh -c "echo before; until [ -e $(go_file) ]; do sleep 0.05; done; echo after; exit 7"
+    monitor=$(inspect up .State.ConmonPid)
+    eventually has_begun
+    account=$(find "$podman_home" -path "*/$(inspect up .Id)/*" -name userdata -print -quit)/monitor.json
+    for number in 1 2 3; do
+        kill -USR2 "$monitor"
+        eventually has_account "$number"
+        run podman exec up echo "still $number"
+        expect output "$output" "still $number"
+    done
+    touch "$rootfs$(go_file)"
+    run podman wait up
+    expect 'exit code' "$output" 7
+    run podman logs up
+    expect logs "$output" $'before\nafter'
+    eventually [ ! -e "/proc/$monitor" ]
+}
+
+has_begun() {
+    podman logs up | grep -q before
+}
+
+# Whether the monitor of the test above has been upgraded so often, as it says.
+has_account() {
+    kill -USR1 "$monitor"
+    [ "$(jq .upgrades "$account")" = "$1" ]
+}
+
 # ------------------------------------------------------------------------------- stdin
 
 @test "run -i carries 3 MB of stdin through a container unchanged (regression 9)" {

@@ -39,6 +39,7 @@ from engine import Wrong, read_bytes, until  # pylint: disable=wrong-import-posi
 
 # What has not happened after so long never will. The machine may be busy.
 DEADLINE_S = 30.0
+MEMORY_CGROUP = "/sys/fs/cgroup/memory"  # of version 1
 
 SCRIPT = os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "upgrade")
 
@@ -129,6 +130,7 @@ class Life:
         self.start = engine.Start(self.versions.installed, tools.runtime)
         self.wants_tty = wants_tty
         self.pid = 0
+        self.longest = 0.0  # seconds that an upgrade took
         self.clients = []
         self.start.environment["MOTE_STATE"] = "1"
         if wants_tty:
@@ -186,11 +188,13 @@ class Life:
 
     def upgrade(self):
         """Install the other version, and wait until the monitor runs it."""
+        began = time.monotonic()
         self.versions.install_next()
         wanted = identity(self.versions.installed)
         os.kill(self.pid, signal.SIGUSR2)
         if not until(lambda: self.runs(wanted), DEADLINE_S, 0.0005):
             raise Wrong("the monitor does not run the new version")
+        self.longest = max(self.longest, time.monotonic() - began)
 
     def runs(self, wanted):
         if self.is_over():
@@ -313,7 +317,10 @@ def case_flood(tools, count, wants_tty=False, is_exec=False, pause=":", lines=30
             check_same("a client's stdout", bytes(client.packets.bytes[STDOUT]), out)
             check_same("a client's stderr", bytes(client.packets.bytes[STDERR]), err)
         check_same("what the container got", read_bytes(f"{start.bundle}/received"), b"".join(packets))
-        return f"{count} upgrades, {len(out) + len(err)} bytes"
+        # A monitor that is at work all the time still looks at its signals.
+        if life.longest > 0.9:
+            raise Wrong(f"an upgrade took {life.longest:.2f} s")
+        return f"{count} upgrades, {life.longest * 1000:.0f} ms at most, {len(out) + len(err)} bytes"
     finally:
         life.close()
 
@@ -732,6 +739,63 @@ def case_journal(tools, count):
         life.close()
 
 
+def case_notify(tools, count):
+    """What the container says to its service manager still gets there."""
+    life = Life(tools)
+    try:
+        start = life.start
+        os.mkdir(f"{start.bundle}/notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as host, \
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as container:
+            host.bind(start.path("host"))
+            host.settimeout(DEADLINE_S)
+            start.words += [f"--sdnotify-socket={start.path('host')}"]
+            start.gate("end")
+            life.container(": <end; exit 4")
+            life.run()
+            for number in range(count + 1):
+                container.sendto(b"READY=1\nMAINPID=1\n", f"{start.bundle}/notify/notify.sock")
+                got = host.recv(4096)
+                if got != b"READY=1":
+                    raise Wrong(f"the service manager got {got!r} after {number} upgrades")
+                if number < count:
+                    life.upgrade()
+            life.open_gate("end")
+            life.end(4)
+        return f"{count} upgrades"
+    finally:
+        life.close()
+
+
+def case_oom(tools, count):
+    """A container that is killed for want of memory (cgroup v1) is still told as such."""
+    group = f"{MEMORY_CGROUP}/mote-upgrade-{os.getpid()}"
+    os.mkdir(group)
+    life = Life(tools)
+    try:
+        start = life.start
+        with open(f"{group}/memory.limit_in_bytes", "w", encoding="ascii") as file:
+            file.write("4000000")
+        start.gate("moved")
+        start.gate("go")
+        start.script(f"container echo $$ >{group}/cgroup.procs; : >moved; : <go; exec tail /dev/zero",
+                     "gate moved", "pidfile", "exit 0")
+        life.run()
+        life.upgrades(count)
+        if os.path.exists(f"{start.persist}/oom"):
+            raise Wrong("there is an oom file before its time")
+        life.open_gate("go")
+        life.end(137)
+        if not os.path.exists(f"{start.persist}/oom"):
+            raise Wrong("there is no oom file")
+        life.check_account(upgrades=count, oom_events=1)
+        return f"{count} upgrades"
+    finally:
+        life.close()
+        until(lambda: not read_bytes(f"{group}/cgroup.procs"), DEADLINE_S)
+        os.rmdir(group)
+
+
 def case_memory(tools, _):
     """An upgraded monitor costs what it cost before."""
     life = Life(tools)
@@ -945,10 +1009,16 @@ CASES = {
     "while the journal is full": (4, case_journal),
     "while a fifo that is the log is full": (3, case_fifo),
     "while an exec has only so much time": (1, case_timeout),
+    "a container that talks to a service manager": (3, case_notify),
+    "a container that runs out of memory": (3, case_oom),
     "what cannot go on is not executed": (0, case_refusals),
     "an upgraded monitor costs no more memory": (0, case_memory),
     "mote-upgrade tells who runs what and who went on": (0, case_script),
 }
+
+
+if not os.path.exists(f"{MEMORY_CGROUP}/memory.limit_in_bytes"):
+    del CASES["a container that runs out of memory"]
 
 
 class Tools:
