@@ -89,6 +89,7 @@ void Clients::carry(Archive& archive, base::Bytes streams) {
             continue;
         }
         archive.carry_run(client.stalled_since, client.gone);
+        archive.require_room(client.stalled_since);
         archive.require(
             client.segment <= segment_count_ &&
             client.offset <

@@ -17,6 +17,8 @@ void Recorder::carry_rate(Archive& archive) {
     archive.carry_raw(&rate_, sizeof rate_);
     for (const RateState::Bucket& bucket : rate_.buckets) {
         archive.require(bucket.line <= RateState::Line::dropped);
+        archive.require_room(bucket.filled_at);
+        archive.require_room(bucket.milli_bytes);
     }
 }
 
@@ -41,6 +43,9 @@ void Journal::carry(Archive& archive) {
     }
     archive.carry(socket_);
     archive.carry_run(loss_, in_trouble_);
+    if (is_waiting()) {
+        archive.require_room(stalled_at_);
+    }
     if (archive.loads() && is_on()) {
         archive.require(open().has_value());
     }

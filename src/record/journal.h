@@ -145,8 +145,8 @@ class Journal {
     std::array<Line, stream_count> lines_;
     Loss loss_;
     sys::Instant stalled_at_ = sys::never; // since then the journal has been full
-    sys::Instant end_at_ = sys::never;     // of all waits at the container's end
     bool in_trouble_ = false;              // entries are being lost, which has been said
+    sys::Instant end_at_ = sys::never;     // of all waits at the container's end
 };
 
 } // namespace record

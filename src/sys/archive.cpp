@@ -50,6 +50,10 @@ void Archive::carry_bytes(MutableBytes storage, size_t& size) {
     carry_raw(storage.data(), size);
 }
 
+void Archive::require_room(int64_t number) {
+    require(number < INT64_MAX / 2 && number > INT64_MIN / 2);
+}
+
 // A descriptor keeps its number. Those of the standard streams are nobody's own.
 bool Archive::carry(Fd& fd) {
     int number = fd.number();

@@ -74,6 +74,9 @@ class Archive {
     // What must be true of what was loaded.
     void require(bool holds) { failed_ = failed_ || !holds; }
 
+    // Of a time or an amount: that what the program adds to it and takes from it cannot overflow.
+    void require_room(int64_t number);
+
     // Whether what was loaded up to here may be used.
     [[nodiscard]] bool is_good() const { return !failed_; }
 

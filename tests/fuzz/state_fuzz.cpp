@@ -50,12 +50,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                            .oom_score_adjustment = {}};
     auto poller = sys::Poller::create();
     monitor::Parent parent{monitor::ReportKey::data, diag};
-    monitor::Monitor monitor{
-        options(), {}, origin, buffers, *poller, recorder, counters, parent, diag};
+    monitor::Monitor monitor{options(),
+                             {.attach_stall_ms = 1000},
+                             origin,
+                             buffers,
+                             *poller,
+                             recorder,
+                             counters,
+                             parent,
+                             diag};
     if (monitor.take_over(std::move(*sys::open_signal_fd()), true)) {
         (void)monitor.output().holds_bytes();
         (void)monitor.output().last_words();
         (void)recorder.holds_bytes();
+        (void)recorder.deadline();
+        (void)monitor.clients().deadline();
     }
     return 0;
 }

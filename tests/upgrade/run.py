@@ -2,7 +2,7 @@
 """Monitors that are replaced while their containers run, and a check that nobody notices.
 
     run.py --runtime FILE [--upgrades N] [--only TEXT]
-    run.py --runtime FILE --sample FILE
+    run.py --runtime FILE --samples DIRECTORY
 
 Two versions of the monitor that MOTE_CONMON names, which differ in the number that they give, are
 installed in turn under one path, and SIGUSR2 is sent each time: --upgrades of them in all, shared out
@@ -12,8 +12,8 @@ and the monitor's descriptors. Then what must not be taken for a new version is 
 is missing, cut off, hanging, crashing, somebody else's. The results are TAP. Needs root for a mount
 namespace.
 
-With --sample, what a monitor leaves for the next version is written to a file: a seed of tests/fuzz, and
-what later versions must read, once a layout has been in a tagged version (src/sys/archive.h).
+With --samples, what monitors leave for the next version is written to files in a directory: seeds of
+tests/fuzz, and what later versions must read, once a layout has been in a tagged version (src/sys/archive.h).
 """
 
 import argparse
@@ -936,27 +936,78 @@ def case_script(tools, _):
         life.close()
 
 
-def write_sample(tools, path):
-    """The state of a monitor with a client, input that is not taken, and half a command in ctl."""
-    catcher = tools.versions.make("catcher", f"#!/bin/sh\ncat >{path}.new\n".encode())
+def sample_of(life):
+    """What a monitor leaves for the next version."""
+    sample = f"{life.start.directory}/sample"
+    catcher = life.versions.make("catcher", f"#!/bin/sh\ncat >{sample}\n".encode())
+    life.versions.install(catcher)
+    os.kill(life.pid, signal.SIGUSR2)
+    time.sleep(0.5)
+    life.versions.install_next()
+    return read_bytes(sample)
+
+
+def sample_pipes(tools):
+    """A monitor with a client, input that is not taken, and half a command in ctl."""
     life = Life(tools)
     try:
-        start = life.start
-        start.words += ["-i"]
+        life.start.words += ["-i"]
         life.container("echo line; sleep 100")
         life.run()
-        client = engine.Packets(start.bundle)
+        client = engine.Packets(life.start.bundle)
         for _ in range(5):
             client.send(b"typed " * 5000)
-        start.control(b"1 33 ")
+        life.start.control(b"1 33 ")
         time.sleep(0.5)
-        tools.versions.install(catcher)
-        os.kill(life.pid, signal.SIGUSR2)
-        time.sleep(0.5)
-        tools.versions.install_next()
-        os.rename(f"{path}.new", path)
+        return sample_of(life)
     finally:
         life.close()
+
+
+def sample_terminal(tools):
+    """An exec session on a terminal, half a line, a rate that holds it back, and two clients."""
+    life = Life(tools, wants_tty=True)
+    try:
+        life.start.exec()
+        life.start.environment.update({"MOTE_LOG_RATE": "10:100", "MOTE_LOG_EXCESS": "drop"})
+        life.start.gate("go")
+        life.container(": <go; seq 100; printf half; sleep 100")
+        life.run()
+        clients = [engine.Packets(life.start.bundle) for _ in range(2)]
+        life.open_gate("go")
+        time.sleep(0.5)
+        sample = sample_of(life)
+        for client in clients:
+            client.close()
+        return sample
+    finally:
+        life.close()
+
+
+def sample_owing(tools):
+    """A journal that takes nothing, and a client that takes nothing."""
+    life = Life(tools)
+    journal = Journal()
+    try:
+        life.start.options["-l"] = "journald"
+        life.start.gate("go")
+        life.container(": <go; seq 9999 & seq 9999 >&2; sleep 100")
+        life.run()
+        client = engine.Packets(life.start.bundle)
+        life.open_gate("go")
+        time.sleep(0.5)
+        sample = sample_of(life)
+        client.close()
+        return sample
+    finally:
+        journal.close()
+        life.close()
+
+
+def write_samples(tools, directory):
+    for name, sample in [("", sample_pipes), ("-terminal", sample_terminal), ("-owing", sample_owing)]:
+        with open(f"{directory}/layout-1{name}", "wb") as file:
+            file.write(sample(tools))
 
 
 class SystemLog:
@@ -1034,13 +1085,13 @@ def main():
     parser.add_argument("--upgrades", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
-    parser.add_argument("--sample")
+    parser.add_argument("--samples")
     options = parser.parse_args()
     engine.become_subreaper()
     engine.leave_mount_namespace()
     tools = Tools(options)
-    if options.sample:
-        write_sample(tools, os.path.abspath(options.sample))
+    if options.samples:
+        write_samples(tools, options.samples)
         return 0
     failed = 0
     chosen = [(name, case) for name, case in CASES.items() if options.only in name]

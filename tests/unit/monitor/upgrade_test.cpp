@@ -74,6 +74,20 @@ TEST_CASE("the state that layout 1 left is read") {
     CHECK_FALSE(next.monitor.output().is_open(record::Stream::standard_output));
 }
 
+TEST_CASE("the states that layout 1 left of a terminal and of what is owed are read") {
+    if (sizeof(void*) != 8) {
+        SUCCEED("the samples are of a 64-bit machine");
+        return;
+    }
+    Successor terminal{support::read_file(STATE_SAMPLES "/layout-1-terminal")};
+    REQUIRE(terminal.tries());
+    CHECK(terminal.monitor.clients().count() == 2);
+    Successor owing{support::read_file(STATE_SAMPLES "/layout-1-owing")};
+    REQUIRE(owing.tries());
+    CHECK(owing.monitor.clients().count() == 1);
+    CHECK(owing.monitor.output().holds_bytes());
+}
+
 TEST_CASE("a state of a later layout, of another machine, or that ends within bytes is refused") {
     const std::string sample = support::read_file(STATE_SAMPLES "/layout-1");
     for (const size_t at : {8, 12}) {
