@@ -1,5 +1,4 @@
-// The monitor's memory while its container is noisy, quiet, or talks now and then. The kernel
-// counts it page by page; VmRSS of /proc/PID/status is too coarse for this.
+// The monitor's memory while its container is noisy, quiet, or talks now and then.
 
 #include "support/memory_cgroup.h"
 #include "support/monitor.h"
@@ -9,7 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
-#include <sstream>
 #include <thread>
 
 #include <sys/stat.h>
@@ -20,17 +18,6 @@
 using namespace support;
 
 namespace {
-
-// Resident memory in kB.
-long rss_of(pid_t pid) {
-    std::istringstream lines(read_file("/proc/" + std::to_string(pid) + "/smaps_rollup"));
-    for (std::string line; std::getline(lines, line);) {
-        if (line.starts_with("Rss:")) {
-            return std::stol(line.substr(4));
-        }
-    }
-    throw std::runtime_error("no line Rss in smaps_rollup");
-}
 
 // What the monitor gives back when nothing has happened for a second, it has given back by then.
 void settle() {

@@ -110,6 +110,21 @@ TEST_CASE("mote-top's rates are of the time between two pages") {
     m.end();
 }
 
+TEST_CASE("mote-top shows the memory that a monitor has when it is not asked") {
+    Monitor m;
+    m.gate("end").shell(": <end");
+    m.run();
+    const pid_t pid = m.process().pid();
+    ::usleep(2'000'000);
+    const long idle = rss_of(pid);
+    const Page page = top({"-b", "-n", "2", "-d", "2"}, {pid});
+    REQUIRE(page.rows.size() == 2);
+    CHECK(std::stol(page.rows[0][rss_column]) == idle);
+    CHECK(std::stol(page.rows[1][rss_column]) <= idle + 8);
+    m.open_gate("end");
+    m.end();
+}
+
 TEST_CASE("mote-top sends nothing to a program that gives no account") {
     const std::string reference = reference_program();
     if (reference.empty()) {

@@ -251,15 +251,28 @@ std::map<int, std::string> fds_of(pid_t pid) {
     return fds;
 }
 
-std::string status_line(pid_t pid, const std::string& key) {
-    std::istringstream lines(read_file("/proc/" + std::to_string(pid) + "/status"));
+namespace {
+
+std::string proc_line(pid_t pid, const std::string& file, const std::string& key) {
+    const std::string path = "/proc/" + std::to_string(pid) + "/" + file;
+    std::istringstream lines(read_file(path));
     for (std::string line; std::getline(lines, line);) {
         if (line.starts_with(key + ":")) {
             const auto at = line.find_first_not_of(" \t", key.size() + 1);
             return at == std::string::npos ? std::string() : line.substr(at);
         }
     }
-    throw std::runtime_error("no line " + key + " in /proc/PID/status");
+    throw std::runtime_error("no line " + key + " in " + path);
+}
+
+} // namespace
+
+std::string status_line(pid_t pid, const std::string& key) {
+    return proc_line(pid, "status", key);
+}
+
+long rss_of(pid_t pid) {
+    return std::stol(proc_line(pid, "smaps_rollup", "Rss"));
 }
 
 std::set<int> signal_set(pid_t pid, const std::string& key) {
