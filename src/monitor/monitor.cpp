@@ -35,8 +35,10 @@ constexpr Instant status_patience_ms = 1000;
 // How often a container that no descriptor tells about is asked for.
 constexpr Instant container_poll_ms = 1000;
 
-// So long without output ends a time of much output. A signal may have to wait for it.
-constexpr Instant busy_pause_ms = 50;
+// So long without output ends a time of much output. A signal may have to wait for it; but whoever
+// prints more than a page ten times a second then costs a shield now and then, and not one each
+// time.
+constexpr Instant busy_pause_ms = 150;
 
 bool is_output(const Event& event) {
     return event.source == Source::standard_output || event.source == Source::standard_error ||

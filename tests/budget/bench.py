@@ -333,22 +333,16 @@ class Bench:
                 os.fsync(file.fileno())
 
 
-class MemoryCgroup:
-    """A memory cgroup of our own, version 1 or 2."""
+class Cgroup:
+    """A cgroup of our own below `top`."""
 
-    def __init__(self, name):
-        if os.path.isdir("/sys/fs/cgroup/memory"):
-            top, self.usage_file = "/sys/fs/cgroup/memory", "memory.usage_in_bytes"
-        elif "memory" in read_text("/sys/fs/cgroup/cgroup.subtree_control").split():
-            top, self.usage_file = "/sys/fs/cgroup", "memory.current"
-        else:
-            raise Trouble("there is no memory cgroup to be had")
+    def __init__(self, top, name):
         self.top = top
         self.path = f"{top}/mote-budget-{os.getpid()}-{name}"
         os.mkdir(self.path)
 
-    def usage_kb(self):
-        return int(read_text(f"{self.path}/{self.usage_file}")) / 1024
+    def read(self, file):
+        return read_text(f"{self.path}/{file}")
 
     def remove(self):
         def removed():
@@ -358,6 +352,40 @@ class MemoryCgroup:
             except OSError:
                 return False
         until(removed, f"the end of {self.path}")
+
+
+class MemoryCgroup(Cgroup):
+    """What memory its processes are charged, version 1 or 2."""
+
+    def __init__(self, name):
+        if os.path.isdir("/sys/fs/cgroup/memory"):
+            super().__init__("/sys/fs/cgroup/memory", name)
+            self.usage_file = "memory.usage_in_bytes"
+        elif "memory" in read_text("/sys/fs/cgroup/cgroup.subtree_control").split():
+            super().__init__("/sys/fs/cgroup", name)
+            self.usage_file = "memory.current"
+        else:
+            raise Trouble("there is no memory cgroup to be had")
+
+    def usage_kb(self):
+        return int(self.read(self.usage_file)) / 1024
+
+
+class CpuCgroup(Cgroup):
+    """What CPU time its processes use, to the nanosecond, those that have ended too; version 1 or 2."""
+
+    def __init__(self, name):
+        self.is_first = os.path.isdir("/sys/fs/cgroup/cpuacct")
+        super().__init__("/sys/fs/cgroup/cpuacct" if self.is_first else "/sys/fs/cgroup", name)
+
+    def move(self, pid):
+        with open(f"{self.path}/cgroup.procs", "w", encoding="ascii") as procs:
+            procs.write(str(pid))
+
+    def usage_us(self):
+        if self.is_first:
+            return int(self.read("cpuacct.usage")) / 1000
+        return int(re.search(r"^usage_usec (\d+)$", self.read("cpu.stat"), re.M).group(1))
 
 
 def kill_leftovers(bench):

@@ -29,7 +29,7 @@ from leavings import measure_leavings
 from memory import (measure_charge, measure_charge_runc, measure_idle, measure_idle_runc,
                     measure_scale, measure_size)
 from throughput import (measure_burst, measure_journal, measure_rate, measure_throughput,
-                        measure_throughput_on_disk)
+                        measure_throughput_on_disk, measure_trickle)
 from times import measure_calls, measure_end, measure_exec, measure_start
 
 # The budgets: what they are of, the limit, and whether exceeding it is a failure already. The design
@@ -80,6 +80,10 @@ BUDGETS = [
     ("cpu_1000",           "CPU of 1000-byte lines, by a plain copy's",         "x",     1.5, True),
     ("cpu_8000",           "CPU of 8000-byte lines, by a plain copy's",         "x",     1.5, True),
     ("cpu_s_1000",         "  CPU seconds per GB of 1000-byte lines",           "s",    None, False),
+    ("trickle_line",       "CPU of a line a hundred times a second, by conmon's", "x",   None, False),
+    ("trickle_line_us",    "  the same, per second, median",                    "us",   None, False),
+    ("trickle_batch",      "CPU of 60 lines ten times a second, by conmon's",   "x",    None, False),
+    ("trickle_batch_us",   "  the same, per second, median",                    "us",   None, False),
     ("rate_none",          "log of 2 s of a flood, on a disk",                  "MB",   None, False),
     ("rate_wait",          "  with MOTE_LOG_RATE=100000, wait",                 "MB",   None, False),
     ("rate_drop",          "  the same, drop",                                  "MB",   None, False),
@@ -114,6 +118,7 @@ PARTS = {
     "disk": (measure_throughput_on_disk,
              [f"{what}_{length}" for length in (16, 80, 1000, 8000) for what in ("disk", "disk_cpu")],
              True),
+    "trickle": (measure_trickle, [f"trickle_{row}" for row in ("line", "line_us", "batch", "batch_us")], True),
     "rate": (measure_rate, ["rate_none", "rate_wait", "rate_drop"], True),
     "journal": (measure_journal, ["journal_sink", "journal_sink_per_s", "journal_journald",
                                   "journal_journald_per_s"], True),

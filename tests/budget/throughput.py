@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from bench import Running, Trouble, cpu_s, smaps, until
+from bench import CpuCgroup, Running, Trouble, cpu_s, smaps, until
 
 # Bytes of a line without its newline; 0: no newline at all. And how much is written in a round.
 LENGTHS = {1: 4_000_000, 16: 24_000_000, 80: 80_000_000, 200: 120_000_000, 1000: 160_000_000,
@@ -132,6 +132,40 @@ def measure_throughput_on_disk(bench):
                 bench.put(f"disk_cpu_{length}", name, by(found, "cpu", name, "conmon"))
     finally:
         shutil.rmtree(disk.work, ignore_errors=True)
+
+
+def trickle(bench, program, lines, period_ms):
+    """Microseconds of CPU per second of a monitor whose container prints `lines` lines of 80 bytes at once,
+    every so many milliseconds."""
+    group = CpuCgroup("trickle")
+    running = Running(bench, program, do=f"trickle 79 {lines} {period_ms}", exit_command=False)
+    try:
+        running.await_container()
+        group.move(running.pid)
+        time.sleep(1)
+        before = group.usage_us()
+        began = time.monotonic()
+        time.sleep(4)
+        return (group.usage_us() - before) / (time.monotonic() - began)
+    finally:
+        running.end()
+        running.remove()
+        group.remove()
+
+
+def measure_trickle(bench):
+    """CPU of a container that prints now and then, as most do: a line a hundred times a second, and more than
+    a page of records ten times a second."""
+    for row, lines, period_ms in (("line", 1, 10), ("batch", 60, 100)):
+        found = {name: [] for name in bench.programs}
+        for _ in range(5):
+            for name, path in bench.programs.items():
+                found[name].append(trickle(bench, path, lines, period_ms))
+        medians = {name: statistics.median(values) for name, values in found.items()}
+        for name, median in medians.items():
+            bench.put(f"trickle_{row}_us", name, median)
+            if "conmon" in medians:
+                bench.put(f"trickle_{row}", name, median / medians["conmon"])
 
 
 def measure_rate(bench):

@@ -11,6 +11,8 @@
 //                                             LENGTH of 0 there is no newline at all
 //                      both LENGTH BYTES      the same in two processes, half of BYTES to stdout
 //                                             and half to stderr
+//                      trickle LENGTH N MS    writes N lines of LENGTH bytes at once, every MS
+//                                             milliseconds, for ever
 //   BUDGET_STAMP_FD  a descriptor for the time (8 bytes, CLOCK_MONOTONIC in ns) of our first
 //                    act, and for the times at which a generator starts and has written all
 //   BUDGET_GO        a fifo; the generator starts when somebody opens it for writing
@@ -78,8 +80,17 @@ void generate_both(size_t length, uint64_t total) {
     waitpid(other, nullptr, 0);
 }
 
+[[noreturn]] void trickle(size_t length, size_t lines, unsigned long period_ms) {
+    for (;;) {
+        generate(1, length, (length + 1) * lines);
+        usleep(static_cast<useconds_t>(period_ms) * 1000);
+    }
+}
+
 [[noreturn]] void be_container(const char* what) {
     unsigned long length = 0;
+    unsigned long lines = 0;
+    unsigned long period_ms = 0;
     unsigned long long total = 0;
     int code = 0;
     const bool both = sscanf(what, "both %lu %llu", &length, &total) == 2;
@@ -94,6 +105,8 @@ void generate_both(size_t length, uint64_t total) {
             generate(1, length, total);
         }
         send_stamp(now_ns());
+    } else if (sscanf(what, "trickle %lu %lu %lu", &length, &lines, &period_ms) == 3) {
+        trickle(length, lines, period_ms);
     } else if (sscanf(what, "end %d", &code) == 1) {
         usleep(static_cast<useconds_t>(code) * 1000);
         send_stamp(now_ns());
