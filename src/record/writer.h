@@ -78,7 +78,8 @@ class Writer {
                 loss.records += one == std::byte{'\n'} ? 1 : 0;
             }
         }
-        loss.bytes = ring_.size() - std::min(ring_.size(), loss.records * (head_size + 1));
+        loss.bytes =
+            ring_.size() - std::min<uint64_t>(ring_.size(), loss.records * (head_size + 1));
         return loss;
     }
 

@@ -171,7 +171,7 @@ class Disk {
             log.flush(now_++);
             break;
         case 5:
-            reopened_ = true;
+            ++reopenings_;
             log.reopen();
             break;
         case 6:
@@ -244,8 +244,10 @@ class Disk {
                 check.look_at(contents(entry.path()), plan_.drawn());
             }
         }
-        const bool may_drop = settings_.global_size_max > 0 ||
-                              (settings_.backups < 100 && (settings_.size_max > 0 || reopened_));
+        // A record, or a reopening, is one rotation at most.
+        const size_t rotations = (settings_.size_max > 0 ? count_ : 0) + reopenings_;
+        const bool may_drop =
+            settings_.global_size_max > 0 || rotations > static_cast<size_t>(settings_.backups);
         if (kind_ == Kind::regular && !plan_.drawn() && !may_drop) {
             must(check.count() == count_);
         }
@@ -260,7 +262,7 @@ class Disk {
     sys::Diag diag_;
     std::array<std::byte, 4096> ring_;
     Kind kind_ = Kind::regular;
-    bool reopened_ = false;
+    size_t reopenings_ = 0;
     int renamed_ = 0;
     int reader_ = -1;
     std::string read_;

@@ -680,8 +680,8 @@ def judge(run):
 
     exit_files = [read_bytes(f"{start.persist}/exit"), read_bytes(f"{start.exits}/{start.cid}")]
     # A message that could not be written is not a failed start.
-    run.lost_message = call == "write" and (run.failed_on() or "").startswith("socket:") and \
-        point.error not in ("EINTR", "EAGAIN")
+    run.lost_message = call == "write" and point.error not in ("EINTR", "EAGAIN") and \
+        (point.always or (run.failed_on() or "").startswith("socket:"))
     failed = not run.values or run.values[0][0] < 0 and not (scenario.is_exec and run.container)
     if failed and run.lost_message and (any(exit_files) or run.first == scenario.code):
         failed = False
@@ -921,7 +921,8 @@ def points_of(name, counts, what, always):
     """All that can fail in a scenario, in the order of the calls' names."""
     points = []
     for (role, call), count in sorted(counts.items()):
-        if call in NEVER:
+        # A container that is never let be signalled does not end of a signal.
+        if call in NEVER or (always and call == "kill" and name == Killed.name):
             continue
         for n in range(1, count + 1):
             for error in errors_of(call, what.get((role, call, n), "")):
