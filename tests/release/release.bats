@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 #
 # What scripts/release makes, for this machine's architecture, and what `meson install` installs. Tests
-# the last commit, as scripts/release does; a difference to the working tree does not show here.
+# the last commit, as scripts/release does; a difference to the working tree does not show here. Last, that
+# the working tree can be built for 32 bits.
 
 bats_require_minimum_version 1.5.0
 
@@ -140,4 +141,9 @@ make_package() {
     expect files "$(cd "$there" && find . -type f -printf '%m %p\n' | sort)" \
         $'644 ./opt/mote/share/man/man8/conmon.8\n755 ./opt/mote/bin/mote-top\n755 ./opt/mote/bin/mote-upgrade\n755 ./opt/mote/libexec/podman/conmon'
     "$there/opt/mote/libexec/podman/conmon" --version
+}
+
+@test "it is built for a processor of 32 bits too, and runs" {
+    (cd "$top" && scripts/cross i686)
+    expect version "$("$top/build-i686/conmon" --version | head -n 1)" 'conmon version 2.2.1'
 }
