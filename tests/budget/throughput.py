@@ -136,7 +136,7 @@ def measure_throughput_on_disk(bench):
 
 def trickle(bench, program, lines, period_ms):
     """Microseconds of CPU per second of a monitor whose container prints `lines` lines of 80 bytes at once,
-    every so many milliseconds."""
+    every so many milliseconds. The monitor alone moves to the cgroup, when the container is there."""
     group = CpuCgroup("trickle")
     running = Running(bench, program, do=f"trickle 79 {lines} {period_ms}", exit_command=False)
     try:

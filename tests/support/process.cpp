@@ -101,6 +101,19 @@ std::optional<Stat> stat_of(pid_t pid) {
     ::_exit(127);
 }
 
+// Value of a line of /proc/PID/FILE, without blanks around it.
+std::string proc_line(pid_t pid, const std::string& file, const std::string& key) {
+    const std::string path = "/proc/" + std::to_string(pid) + "/" + file;
+    std::istringstream lines(read_file(path));
+    for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with(key + ":")) {
+            const auto at = line.find_first_not_of(" \t", key.size() + 1);
+            return at == std::string::npos ? std::string() : line.substr(at);
+        }
+    }
+    throw std::runtime_error("no line " + key + " in " + path);
+}
+
 } // namespace
 
 Process::Process(pid_t pid)
@@ -250,22 +263,6 @@ std::map<int, std::string> fds_of(pid_t pid) {
     }
     return fds;
 }
-
-namespace {
-
-std::string proc_line(pid_t pid, const std::string& file, const std::string& key) {
-    const std::string path = "/proc/" + std::to_string(pid) + "/" + file;
-    std::istringstream lines(read_file(path));
-    for (std::string line; std::getline(lines, line);) {
-        if (line.starts_with(key + ":")) {
-            const auto at = line.find_first_not_of(" \t", key.size() + 1);
-            return at == std::string::npos ? std::string() : line.substr(at);
-        }
-    }
-    throw std::runtime_error("no line " + key + " in " + path);
-}
-
-} // namespace
 
 std::string status_line(pid_t pid, const std::string& key) {
     return proc_line(pid, "status", key);

@@ -90,8 +90,7 @@ void kill_descendants();
 std::map<int, std::string> fds_of(pid_t pid);
 // Value of a line of /proc/PID/status ("SigBlk", "Umask", "VmRSS"), without blanks around it.
 std::string status_line(pid_t pid, const std::string& key);
-// Resident memory in kB, counted page by page; VmRSS of /proc/PID/status is too coarse for a
-// monitor.
+// Resident memory in kB, page by page; VmRSS of /proc/PID/status is too coarse for a monitor.
 long rss_of(pid_t pid);
 // The signals of a mask line of /proc/PID/status.
 std::set<int> signal_set(pid_t pid, const std::string& key);
