@@ -185,7 +185,7 @@ bool Journal::deliver(Bytes content, Tag tag, char priority, Patience patience, 
                 stalled_at_ = std::min(stalled_at_, now);
                 return false;
             }
-            if (wait_briefly()) {
+            if (wait_at_end()) {
                 continue;
             }
         }
@@ -206,7 +206,7 @@ void Journal::give_up(const base::Error& error) {
 }
 
 // For the journal to take something. False when it has had its time.
-bool Journal::wait_briefly() {
+bool Journal::wait_at_end() {
     const Instant now = sys::monotonic_ms();
     if (end_at_ == sys::never) {
         end_at_ = now + end_max_ms;

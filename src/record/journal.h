@@ -24,8 +24,8 @@
 // The journal is somebody else's process. While it takes nothing the container waits, as behind a
 // full pipe, but only for a while; then entries are dropped and counted until it takes one again,
 // which is said once when it begins and once, with numbers, when it ends. At the end of the
-// container the wait is short. A journal that was restarted is connected to again; where there is
-// none, nothing is lost that anybody could have read.
+// container the wait is shorter. A journal that was restarted is connected to again; where there
+// is none, nothing is lost that anybody could have read.
 #pragma once
 
 #include "record/counters.h"
@@ -53,12 +53,12 @@ class Journal {
     static constexpr size_t piece_max = record_max_limit + 1; // of one keep() with Patience::later
     static constexpr size_t fields_max = 262'144;             // two arguments of any length
 
-    // The waits for a journal that takes nothing: of a running container, and of one that has
-    // ended, where the wait begins again with every entry that is taken, until `end_max_ms` have
-    // passed.
+    // The waits for a journal that takes nothing, begun again with every entry that it takes: of a
+    // running container, and of one that has ended, whose exit file waits for what is left in its
+    // pipes. That takes a busy machine's journal a second or more.
     static constexpr sys::Instant stall_max_ms = 5000;
-    static constexpr sys::Instant end_stall_max_ms = 500;
-    static constexpr sys::Instant end_max_ms = 3000; // the exit file waits for this
+    static constexpr sys::Instant end_stall_max_ms = 2000;
+    static constexpr sys::Instant end_max_ms = 10'000; // of all at the end together
 
     struct Settings {
         bool is_on = false;
@@ -129,7 +129,7 @@ class Journal {
     base::Result<void> send_entry(base::Bytes content, Tag tag, char priority);
     base::Result<void> send_memfd(std::span<const iovec> parts);
     base::Result<void> send(const msghdr& message);
-    bool wait_briefly();
+    bool wait_at_end();
     void give_up(const base::Error& error);
 
     Settings settings_;
