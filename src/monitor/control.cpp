@@ -97,11 +97,17 @@ Control::open_one(sys::FdRef directory, const char* name, Source source, sys::Wa
 
 Control::Wishes Control::on_ready(Source source) {
     const bool is_control = source == Source::control;
+    sys::Watch& watch = is_control ? control_ : window_size_;
     Wishes wishes;
     std::array<char, 1024> buffer;
-    const Result<Moved> moved = sys::read_some(is_control ? control_.fd() : window_size_.fd(),
-                                               std::as_writable_bytes(std::span{buffer}));
-    if (!moved || moved->state != Moved::State::some) {
+    const Result<Moved> moved =
+        sys::read_some(watch.fd(), std::as_writable_bytes(std::span{buffer}));
+    if (!moved) {
+        diag_.warning("Failed to read control messages, taking no more", moved.error());
+        watch.close();
+        return wishes;
+    }
+    if (moved->state != Moved::State::some) {
         return wishes;
     }
     const std::string_view text{buffer.data(), moved->count};

@@ -245,8 +245,8 @@ class Terminal(Scenario):
         start.environment["TMPDIR"] = start.directory
         # The monitor reads the terminal's settings and writes them back, as conmon does; what is set in between
         # is undone. A real container starts later. Our size comes behind that.
-        start.script("console", 'container-tty n=0; until [ "$(stty size)" = "40 120" ] || [ $n = 20 ]; do '
-                     "n=$((n+1)); sleep 0.02; done; stty -echo; echo ready >ready; read word; "
+        start.script("console", 'container-tty n=0; until [ "$(stty size)" = "40 120" ] || [ $n = 5 ]; do '
+                     "n=$((n+1)); sleep 0.1; done; stty -echo; echo ready >ready; read word; "
                      f"echo got $word; sleep {SPELL_S}; echo one; exit 3", "pidfile", "exit 0")
 
     def while_running(self, run):

@@ -316,6 +316,21 @@ TEST_CASE("random bytes never stop the fifo") {
     CHECK(fixture.take() == Wished{"resize 11 12"});
 }
 
+TEST_CASE("a fifo that cannot be read is let go, and the other goes on") {
+    unit::Heard heard;
+    Fixture fixture;
+    {
+        const shadow::Faults faults("read", 1, EIO);
+        fixture.send(fixture.ctl, "1 24 80\n");
+    }
+    CHECK(heard.text() == "[conmon:w]: Failed to read control messages, taking no more: read: "
+                          "Input/output error\n");
+    // Whoever wants to write sees that nobody reads.
+    CHECK(::open((fixture.directory / "ctl").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC) == -1);
+    fixture.send(fixture.winsz, "5 6\n");
+    CHECK(fixture.take() == Wished{"resize 5 6"});
+}
+
 TEST_CASE("fifos that cannot be made are refused with the reason, and leave no descriptor") {
     const support::TempDir directory;
     unit::Loop loop;
