@@ -107,9 +107,7 @@ bool Monitor::watch_signals(Fd signal_fd) {
 }
 
 bool Monitor::prepare_streams() {
-    if (options_.drivers.passthrough) {
-        return true;
-    }
+    const bool passes_through = options_.drivers.passthrough;
     if (uses_terminal()) {
         const char* const directory = sys::environment_value("TMPDIR");
         const char* const place = directory != nullptr && directory[0] != '\0' ? directory : "/tmp";
@@ -117,7 +115,7 @@ bool Monitor::prepare_streams() {
             return fail("Failed to make the console socket in ", place, listening.error());
         }
         input_.expect_destination();
-    } else {
+    } else if (!passes_through) {
         if (options_.stdin_pipe && !make_stdin()) {
             return false;
         }
@@ -125,7 +123,7 @@ bool Monitor::prepare_streams() {
             return false;
         }
     }
-    return make_output(Stream::standard_error, runtime_stderr_);
+    return passes_through || make_output(Stream::standard_error, runtime_stderr_);
 }
 
 bool Monitor::make_stdin() {

@@ -55,7 +55,7 @@ void write_exit_file(
         return;
     }
     Text<PATH_MAX> path;
-    path.put(directory).put('/').put(name);
+    path.put(directory).put(*directory != '\0' ? "/" : "").put(name);
     Text<16> content;
     content.put_dec(code);
     if (const Result<void> written = sys::write_atomically(path.c_str(), content.view());

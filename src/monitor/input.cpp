@@ -24,14 +24,14 @@ void Input::received(size_t count) {
 }
 
 void Input::end_of_client() {
-    if (end_of_input_ == EndOfInput::ignored) {
+    if (end_of_input_ == EndOfInput::ignored || state_ != State::open) {
         return;
     }
-    if (pending_.empty() && state_ == State::open) {
+    if (pending_.empty()) {
         close();
-        return;
+    } else {
+        ending_ = true;
     }
-    ending_ = true;
 }
 
 void Input::on_ready() {

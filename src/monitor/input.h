@@ -38,7 +38,7 @@ class Input {
     void received(size_t count);
 
     // A client has ended its input: after what is pending, the container's input ends too, if it
-    // was asked for so.
+    // was asked for so and there is one already.
     void end_of_client();
 
     // The destination takes bytes again, or has gone.

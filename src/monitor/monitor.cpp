@@ -312,6 +312,7 @@ void Monitor::on_signals(Instant now) {
 
 void Monitor::pass_on(int signal) {
     if (phase_ == Phase::creating && !runtime_started_) {
+        runtime_started_ = true; // conmon's has been forked by now, so that the exit command runs
         fail_with("The monitor was told to stop before the runtime was started");
         return;
     }

@@ -63,17 +63,13 @@ Result<void> OomWatch::start_v1(std::string_view group) {
 Result<void> OomWatch::start_v2(std::string_view group) {
     Text<PATH_MAX> path{group};
     path.put("/memory.events");
-    Fd notifier{sys::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)};
-    if (!notifier.valid()) {
-        return fail(errno, "create inotify");
-    }
-    if (sys::inotify_add_watch(notifier.number(), path.c_str(), IN_MODIFY) < 0) {
-        return fail(errno, "watch memory.events");
-    }
     events_ = TRY(
         sys::open_at(sys::working_directory(), path.c_str(), O_RDONLY, 0, "open memory.events"));
-    watch_ = sys::Watch{poller_, sys::Source::oom_watch, 0, std::move(notifier)};
-    TRY(watch_.want(EPOLLIN));
+    watch_ = sys::Watch{
+        poller_, sys::Source::oom_watch, 0, Fd{sys::fcntl(events_.number(), F_DUPFD_CLOEXEC, 3)}};
+    if (watch_.valid()) {
+        (void)watch_.want(EPOLLPRI); // else there is the look at the end
+    }
     check(); // what happened before we watched
     return {};
 }
@@ -82,9 +78,6 @@ void OomWatch::on_ready() {
     if (version_ == CgroupVersion::v1) {
         on_event_v1();
         return;
-    }
-    std::array<std::byte, 1024> notices;
-    while (sys::read(watch_.fd().number(), notices.data(), notices.size()) > 0) {
     }
     check();
 }

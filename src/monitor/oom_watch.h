@@ -4,8 +4,9 @@
 //     cgroup v1: an eventfd registered for memory.oom_control, which the removal of the group fires
 //     too.
 //
-//     cgroup v2: inotify on memory.events, whose counters are compared with those last seen. The
-//     file stays open, so that it can be read while the group is being removed.
+//     cgroup v2: memory.events, whose counters are compared with those last seen. The file stays
+//     open, so that it can be read while the group is being removed. It tells of a change by
+//     EPOLLPRI, sooner than inotify, of which a user may have 128 only.
 //
 // Nothing here is fatal: without a memory controller the container runs unwatched.
 #pragma once

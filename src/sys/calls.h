@@ -10,7 +10,6 @@
 #include <stdio.h> // renameat
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -47,8 +46,6 @@ using ::getpid;
 using ::getppid;
 using ::getrandom;
 using ::getsockopt;
-using ::inotify_add_watch;
-using ::inotify_init1;
 using ::kill;
 using ::listen;
 using ::madvise;

@@ -27,7 +27,7 @@ enum class Source : uint8_t {
     window_size,      // fifo winsz
     console_listener, // where the runtime connects
     console_sender,   // the runtime's connection, which brings the terminal
-    oom_watch,        // eventfd (cgroup v1) or inotify (cgroup v2)
+    oom_watch,        // eventfd (cgroup v1) or memory.events (cgroup v2)
     notify,           // sd_notify datagrams from the container
     log_file,         // a log that is a fifo and was full
 };

@@ -196,6 +196,21 @@ TEST_CASE("The end of the start pipe releases an attached exec at both places") 
     CHECK(m.sync.line() == "{\"data\": 7}");
 }
 
+TEST_CASE("An attached exec that is stopped while it waits to start runs its exit command") {
+    Monitor m;
+    attached(m);
+    m.exit_script({"mark ran"}).script({"mark runtime"});
+    m.start();
+    m.go();
+    CHECK(m.attach_pipe.line() == "{\"data\": 0}");
+    m.process().kill(SIGTERM);
+    CHECK(told(m) == Lines{"{\"data\": -1, \"message\": \"The monitor was told to stop before the "
+                           "runtime was started\"}"});
+    CHECK(m.end() == exited(1));
+    CHECK(type_of(m.bundle + "/ran") == S_IFREG);
+    CHECK(type_of(m.bundle + "/runtime") == 0);
+}
+
 TEST_CASE("Without a start pipe an attached exec starts at once") {
     Monitor m;
     attached(m);

@@ -222,6 +222,24 @@ TEST_CASE("With passthrough and a file, the file is made and stays empty") {
     CHECK(read_file(m.log).empty());
 }
 
+TEST_CASE(
+    "With passthrough and -t the container has a terminal, whose output goes to another log") {
+    Monitor m;
+    m.env("TMPDIR", m.sockets).set("-l", "passthrough").add({"-l", "k8s-file:" + m.log, "-t"});
+    m.script({"record runtime.json",
+              "console",
+              "container-tty test -t 0 && echo out; exit 5",
+              "pidfile",
+              "exit 0"});
+    m.run();
+    CHECK(m.exit_file() == "5");
+    CHECK(m.end() == exited(5));
+    CHECK(m.recorded("runtime.json")["argv"].texts().at(6) == "--console-socket");
+    CHECK(m.log_briefs() == Lines{"stdout F out\r"});
+    CHECK(type_of(m.bundle + "/attach") == 0);
+    CHECK(names_in(m.sockets).empty());
+}
+
 TEST_CASE("With --syslog messages go to /dev/log in conmon's form, and none is said of a plain run "
           "(regression 39)") {
     Monitor m;

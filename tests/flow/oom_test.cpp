@@ -47,7 +47,7 @@ void await_watch(Monitor& m) {
     const pid_t pid = m.process().pid();
     REQUIRE(eventually([&] {
         for (const auto& [fd, what] : fds_of(pid)) {
-            if (what == "anon_inode:[eventfd]" || what == "anon_inode:inotify") {
+            if (what == "anon_inode:[eventfd]" || what.ends_with("/memory.events")) {
                 return true;
             }
         }

@@ -12,7 +12,12 @@ setup_file() {
     (cd "$bundle" && crun spec)
 }
 
+instances=/proc/sys/fs/inotify/max_user_instances
+
 teardown() {
+    if [ -n "${instances_before:-}" ]; then
+        echo "$instances_before" >"$instances"
+    fi
     if [ -n "${id:-}" ]; then
         crun delete -f "$id" || true
     fi
@@ -104,6 +109,17 @@ written_at() {
     eventually test -s "$work/exits/oom-child"
 }
 
+# A user has 128, which is less than a host may have containers.
+@test "an oom file is there also when the user has no inotify instance left" {
+    instances_before=$(<"$instances")
+    echo 0 >"$instances"
+    start_direct oom-instances system.slice 16777216 'tail /dev/zero; sleep 1000'
+    eventually test -e "$work/persist/oom"
+    test -e "$work/oom"
+    crun kill oom-instances KILL
+    eventually test -s "$work/exits/oom-instances"
+}
+
 @test "an oom file is there also when the limit was the parent cgroup's (regression 63)" {
     systemctl set-property --runtime motetest.slice MemoryMax=24M MemorySwapMax=0
     start_direct oom-slice motetest.slice 536870912 'tail /dev/zero; sleep 1000'
@@ -179,7 +195,7 @@ for n in range(runs):
 
     def watches():
         try:
-            return any("inotify" in os.readlink(f"/proc/{monitor}/fd/{fd}")
+            return any("memory.events" in os.readlink(f"/proc/{monitor}/fd/{fd}")
                        for fd in os.listdir(f"/proc/{monitor}/fd"))
         except FileNotFoundError:
             return False  # closed meanwhile

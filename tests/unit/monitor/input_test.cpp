@@ -168,6 +168,18 @@ TEST_CASE("until an expected destination is there nothing is taken (regression 7
     CHECK(fixture.read() == "kept");
 }
 
+TEST_CASE("a client that ends before the destination is there ends nothing") {
+    Fixture fixture;
+    fixture.input.expect_destination();
+    fixture.input.end_of_client();
+    fixture.use();
+    fixture.type("one");
+    fixture.type(" two");
+    CHECK(fixture.read() == "one two");
+    fixture.input.end_of_client();
+    CHECK(fixture.read() == "<end>");
+}
+
 TEST_CASE(
     "a container that has closed its input costs no turns and one debug line (regression 2)") {
     unit::Heard heard;
