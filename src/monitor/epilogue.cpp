@@ -123,6 +123,7 @@ void end(Monitor& monitor,
 
     monitor.oom_watch().check();
     monitor.clients().accept_waiting(now);
+    recorder.end_of_container();
     switch (outcome.kind) {
     case Outcome::Kind::container_ended:
         monitor.output().drain(now);

@@ -140,7 +140,8 @@ size_t Output::read_once(Stream stream, Instant now) {
         most = std::min(most, recorder_.spend(stream, 0, now));
     }
     make_room(channel, buffer_of(stream));
-    const MutableBytes room = buffer_of(stream).subspan(channel.end, most);
+    const MutableBytes rest = buffer_of(stream).subspan(channel.end);
+    const MutableBytes room = rest.first(std::min(most, rest.size()));
     if (room.empty()) {
         return 0; // it is to wait
     }
@@ -252,7 +253,6 @@ void Output::collect_last_words(Instant now) {
 }
 
 void Output::drain(Instant now) {
-    recorder_.lift_limit();
     for (const Stream stream : all_streams) {
         if (is_open(stream)) {
             drain_stream(stream, now);
@@ -281,8 +281,11 @@ void Output::drain_stream(Stream stream, Instant now) {
     }
     size_t left = most;
     while (is_open(stream)) {
-        // What a slow reader of the log has held back leaves no room for another read of a flood.
-        record_held(stream, recorder_.waits_for_reader() ? Pause::final : Pause::more_to_come, now);
+        // What a slow reader of the log holds back leaves no room for another read of a flood.
+        record_held(stream, Pause::more_to_come, now);
+        if (recorder_.waits_for_reader()) {
+            record_held(stream, Pause::final, now);
+        }
         const size_t count = read_once(stream, now);
         if (count == 0 || count >= left) {
             return;

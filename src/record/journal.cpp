@@ -172,6 +172,7 @@ bool Journal::deliver(Bytes content, Tag tag, char priority, Patience patience, 
     for (;;) {
         const Result<void> sent = send_entry(content, tag, priority);
         if (sent) {
+            gave_up_waiting_ = false;
             if (std::exchange(in_trouble_, false)) {
                 tell_loss(diag_, "The journal is written again", std::exchange(loss_, Loss{}));
             }
@@ -180,12 +181,12 @@ bool Journal::deliver(Bytes content, Tag tag, char priority, Patience patience, 
         if (sent.error().code == ENOENT) {
             break; // no journal on this machine, or not at this moment
         }
-        if (sent.error().code == EAGAIN && !in_trouble_) {
+        if (sent.error().code == EAGAIN && !gave_up_waiting_) {
             if (patience == Patience::later) {
                 stalled_at_ = std::min(stalled_at_, now);
                 return false;
             }
-            if (wait_at_end()) {
+            if (last_wait_.wait(socket_)) {
                 continue;
             }
         }
@@ -200,20 +201,10 @@ bool Journal::deliver(Bytes content, Tag tag, char priority, Patience patience, 
 
 void Journal::give_up(const base::Error& error) {
     stalled_at_ = sys::never;
+    gave_up_waiting_ = error.code == EAGAIN;
     if (!std::exchange(in_trouble_, true)) {
         diag_.warning("Failed to write to the journal, dropping records", error);
     }
-}
-
-// For the journal to take something. False when it has had its time.
-bool Journal::wait_at_end() {
-    const Instant now = sys::monotonic_ms();
-    if (end_at_ == sys::never) {
-        end_at_ = now + end_max_ms;
-    }
-    const Instant most = std::min(end_stall_max_ms, end_at_ - now);
-    pollfd waiting{.fd = socket_.number(), .events = POLLOUT, .revents = 0};
-    return most > 0 && sys::poll(&waiting, 1, static_cast<int>(most)) > 0;
 }
 
 void Journal::expire(Instant now) {

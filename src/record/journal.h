@@ -31,6 +31,7 @@
 #include "record/counters.h"
 #include "record/k8s_frame.h"
 #include "record/loss.h"
+#include "record/patience.h"
 #include "record/stream.h"
 #include "sys/archive.h"
 #include "sys/clock.h"
@@ -44,21 +45,11 @@
 
 namespace record {
 
-// What to do while the journal takes nothing: keep the entry until it does, or wait for it here.
-enum class Patience : uint8_t { later, now };
-
 class Journal {
   public:
     static constexpr size_t record_max_limit = 65'536;
     static constexpr size_t piece_max = record_max_limit + 1; // of one keep() with Patience::later
     static constexpr size_t fields_max = 262'144;             // two arguments of any length
-
-    // The waits for a journal that takes nothing, begun again with every entry that it takes: of a
-    // running container, and of one that has ended, whose exit file waits for what is left in its
-    // pipes. That takes a busy machine's journal a second or more.
-    static constexpr sys::Instant stall_max_ms = 5000;
-    static constexpr sys::Instant end_stall_max_ms = 2000;
-    static constexpr sys::Instant end_max_ms = 10'000; // of all at the end together
 
     struct Settings {
         bool is_on = false;
@@ -129,7 +120,6 @@ class Journal {
     base::Result<void> send_entry(base::Bytes content, Tag tag, char priority);
     base::Result<void> send_memfd(std::span<const iovec> parts);
     base::Result<void> send(const msghdr& message);
-    bool wait_at_end();
     void give_up(const base::Error& error);
 
     Settings settings_;
@@ -146,7 +136,8 @@ class Journal {
     Loss loss_;
     sys::Instant stalled_at_ = sys::never; // since then the journal has been full
     bool in_trouble_ = false;              // entries are being lost, which has been said
-    sys::Instant end_at_ = sys::never;     // of all waits at the container's end
+    bool gave_up_waiting_ = false;         // no more is waited for until an entry is taken
+    LastWait last_wait_;
 };
 
 } // namespace record

@@ -63,9 +63,10 @@ Result<void> K8sFile::open() {
     if (file && sys::fstat(file->number(), &status) != 0) {
         return fail(errno, open_step);
     }
+    is_regular_ = S_ISREG(status.st_mode);
+    paced_ = !is_regular_;
     // ENXIO: a fifo that has no reader yet.
-    paced_ = file ? S_ISFIFO(status.st_mode) : file.error().code == ENXIO;
-    if (paced_) {
+    if (file ? S_ISFIFO(status.st_mode) : file.error().code == ENXIO) {
         // As a reader of our own fifo we survive every other reader.
         file = open_file(O_RDWR);
     }
@@ -75,7 +76,6 @@ Result<void> K8sFile::open() {
         }
         return base::Failure{file.error()};
     }
-    is_regular_ = S_ISREG(status.st_mode);
     base_size_ = is_regular_ ? static_cast<uint64_t>(status.st_size) : 0;
     writer_.set_file(std::move(*file), is_regular_ ? std::optional{base_size_} : std::nullopt);
     if (base_size_ != 0) {
@@ -105,6 +105,7 @@ void K8sFile::mend_end() {
     if (is_whole_line && begins_record({end.data() + count - torn, torn}) &&
         sys::ftruncate(writer_.file().number(), static_cast<off_t>(base_size_ - torn)) == 0) {
         base_size_ -= torn;
+        writer_.set_size(base_size_);
         return;
     }
     (void)writer_.put({}, {}); // a newline
@@ -123,10 +124,7 @@ void K8sFile::record(const K8sHead& head, Tag tag, Bytes content) {
         !reopen_refused_) {
         writer_.flush();
         // A disk that takes nothing would push all backups out, each by an empty one.
-        reopen_refused_ = base_size_ + writer_.written() == 0;
-        if (!reopen_refused_) {
-            reopen();
-        }
+        reopen_refused_ = base_size_ + writer_.written() == 0 || !reopen();
     }
     if (writer_.put(head.with(tag), content)) {
         total_ += length;
@@ -155,29 +153,37 @@ void K8sFile::filled(size_t count) {
 void K8sFile::flush(Instant now) {
     reopen_refused_ = false;
     writer_.flush();
-    writer_.end_turn();
+    const bool took_something = writer_.end_turn();
+    if (!waits_for_reader()) {
+        stalled_at_ = sys::never;
+    } else if (took_something || stalled_at_ == sys::never) {
+        stalled_at_ = now;
+    } else if (stalled_at_ + stall_max_ms <= now) {
+        stalled_at_ = sys::never;
+        writer_.give_up();
+    }
     tell_trouble(now);
 }
 
-void K8sFile::reopen() {
+bool K8sFile::reopen() {
     if (!is_regular_) {
-        return;
+        return true;
     }
     writer_.flush();
     Result<Fd> file = rotate(settings_.name, settings_.backups, writer_.file());
     if (!file) {
         ++counters_.reopen_failures;
-        reopen_refused_ = true;
         if (!std::exchange(cannot_reopen_, true)) {
             diag_.warning("Failed to reopen the log, keeping the old one", file.error());
         }
-        return;
+        return false;
     }
     ++counters_.rotations;
     cannot_reopen_ = false;
     writer_.cut_torn_record();
     writer_.set_file(std::move(*file), 0);
     base_size_ = 0;
+    return true;
 }
 
 void K8sFile::tell_trouble(Instant now) {

@@ -28,8 +28,8 @@ class K8sFile {
         : settings_{settings}, writer_{ring}, counters_{counters}, diag_{diag} {}
 
     // Opens the file for appending, or makes it (mode 0640). A fifo is opened without waiting for
-    // its reader. The error is that of open(2); EPERM too for a directory that is not allowed,
-    // which is said first.
+    // its reader, and read by nobody it is a file that refuses, after a while. The error is that of
+    // open(2); EPERM too for a directory that is not allowed, which is said first.
     //
     // A monitor that was killed in the middle of a write has left the beginning of a record. Its
     // line is ended, so that what was written stays and what comes is whole; a beginning without
@@ -38,7 +38,8 @@ class K8sFile {
 
     [[nodiscard]] bool is_open() const { return writer_.has_file(); }
 
-    // Whether a slow reader is to slow the container down, as behind a fifo; a disk never does.
+    // Whether a slow reader is to slow the container down, as behind a fifo or a terminal; a disk
+    // never does.
     [[nodiscard]] bool is_paced() const { return paced_; }
 
     // Appends one record; `content` has no newline. What the limits or a full ring forbid is
@@ -92,8 +93,8 @@ class K8sFile {
 
     // Opens the file anew: a new, empty file takes the name, and the old one becomes a backup or is
     // left to whoever renamed it. If that fails the old one stays in use. What is not a file (a
-    // fifo, a device) is not replaced.
-    void reopen();
+    // fifo, a device) is not replaced. Returns whether it did not fail.
+    bool reopen();
 
     [[nodiscard]] bool waits_for_reader() const { return paced_ && writer_.waits_for_reader(); }
 
@@ -102,8 +103,13 @@ class K8sFile {
 
     [[nodiscard]] bool holds_bytes() const { return writer_.holds_bytes(); }
 
-    // When flush() is to be called without output: while the disk refuses.
-    [[nodiscard]] sys::Instant deadline() const { return retry_at_; }
+    // When flush() is to be called without output: while the disk refuses, or a reader is slow.
+    [[nodiscard]] sys::Instant deadline() const {
+        return stalled_at_ == sys::never ? retry_at_ : stalled_at_ + stall_max_ms;
+    }
+
+    // The container has ended, so that a slow reader can be waited for here.
+    void be_patient() { writer_.be_patient(); }
 
     // Writes what it can of what is left, and says what was lost.
     void finish(sys::Instant now);
@@ -137,9 +143,10 @@ class K8sFile {
     sys::Instant retry_at_ = sys::never;
     bool paced_ = false;
     bool is_regular_ = false;
-    bool in_trouble_ = false;     // the disk refuses, which has been said
-    bool cannot_reopen_ = false;  // the file could not be opened anew, which has been said
-    bool reopen_refused_ = false; // in this turn: no record asks for it again
+    bool in_trouble_ = false;              // the disk refuses, which has been said
+    bool cannot_reopen_ = false;           // the file could not be opened anew, which has been said
+    bool reopen_refused_ = false;          // in this turn: no record asks for it again
+    sys::Instant stalled_at_ = sys::never; // since then the reader has taken nothing
 };
 
 } // namespace record

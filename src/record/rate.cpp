@@ -50,7 +50,8 @@ size_t Recorder::spend_rate(Stream stream, size_t count, Instant now) {
     return static_cast<size_t>(left);
 }
 
-void Recorder::lift_limit() {
+void Recorder::end_of_container() {
+    k8s_file_.be_patient();
     limit_.burst = UINT32_MAX; // more than any stream holds
     for (Bucket& bucket : rate_.buckets) {
         bucket.filled_at = 0;

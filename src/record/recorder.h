@@ -60,8 +60,9 @@ class Recorder {
         return bucket_of(stream).read_at != sys::never;
     }
 
-    // From here on nothing waits for the rate, or is dropped for it, but the rest of a line.
-    void lift_limit();
+    // From here on nothing waits for the rate, or is dropped for it, but the rest of a line; and
+    // a slow reader of the log is waited for here.
+    void end_of_container();
 
     // The end of a turn: one write for all that was recorded in it.
     void flush(sys::Instant now);

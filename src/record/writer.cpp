@@ -113,16 +113,26 @@ void Writer::write_out() {
             cut_torn_record();
             return;
         }
-        refusal_.reset();
-        if (moved->state != Moved::State::some) {
-            return;
+        const bool would_block = moved->state != Moved::State::some;
+        if (!would_block) {
+            advance(moved->count);
         }
-        advance(moved->count);
+        if (!has_given_up() || moved->count >= page || ring_.empty()) {
+            refusal_.reset();
+        }
+        if (would_block) {
+            if (!is_patient_ || has_given_up()) {
+                return;
+            }
+            if (!last_wait_.wait(file_)) {
+                give_up();
+            }
+        }
     }
     stuck_ = !ring_.empty();
 }
 
-void Writer::end_turn() {
+bool Writer::end_turn() {
     refused_in_turn_ = false;
     const size_t count = std::exchange(written_in_turn_, 0);
     if (count > page) {
@@ -130,6 +140,7 @@ void Writer::end_turn() {
     } else if (count != 0 && busy_turns_ != 0) {
         --busy_turns_;
     }
+    return count >= page;
 }
 
 // A record leaves the ring when the file has all of it.

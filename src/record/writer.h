@@ -6,12 +6,14 @@
 
 #include "base/ring.h"
 #include "record/loss.h"
+#include "record/patience.h"
 #include "sys/archive.h"
 #include "sys/fd.h"
 #include "sys/io.h"
 #include "sys/shield.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 
 namespace record {
@@ -50,8 +52,18 @@ class Writer {
     void calm_down() { busy_turns_ = 0; }
     [[nodiscard]] sys::Shield& shield() { return shield_; }
 
-    // A file that has refused in this turn may be asked again.
-    void end_turn();
+    // A file that has refused in this turn may be asked again. Returns whether it has taken as much
+    // as a page: a full pipe that nobody reads still takes less, into its last one.
+    bool end_turn();
+
+    // The reader of the file has had its time: until it takes something it is a file that refuses.
+    void give_up() { refusal_ = base::Error{.code = EAGAIN, .call = "write"}; }
+
+    // The container has ended: from now on a file that would block is waited for.
+    void be_patient() { is_patient_ = true; }
+
+    // The file has now `size` bytes before what is written to it.
+    void set_size(uint64_t size) { size_ = size; }
 
     // Cuts off what the file has of a record in part, where a file can be cut; the record stays in
     // the ring.
@@ -93,6 +105,7 @@ class Writer {
   private:
     static constexpr uint8_t busy_min = 2;
 
+    [[nodiscard]] bool has_given_up() const { return refusal_ && refusal_->code == EAGAIN; }
     [[nodiscard]] bool crosses_page() const;
     void write_out();
     void advance(size_t count);
@@ -109,6 +122,8 @@ class Writer {
     bool refused_in_turn_ = false; // the disk is not asked again for every record
     Loss loss_;
     std::optional<base::Error> refusal_;
+    bool is_patient_ = false;
+    LastWait last_wait_;
 };
 
 } // namespace record

@@ -1,6 +1,7 @@
 // Reopening, size limits and rotation of the k8s-file log, and logs that are fifos or whose
 // directory is gone.
 
+#include "support/mailbox.h"
 #include "support/monitor.h"
 #include "support/mounts.h"
 
@@ -411,6 +412,87 @@ TEST_CASE("A container killed in a flood behind a fifo that nobody reads has its
         CHECK(m.exit_file() == "137");
         CHECK(m.end() == exited(137));
     }
+}
+
+TEST_CASE("The slow reader of a fifo log gets all that a container leaves at its end") {
+    Monitor m;
+    const std::string fifo = m.dir / "fifo";
+    REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    m.set("-l", "k8s-file:" + fifo);
+    // Less than a pipe holds, so that the container ends at once, and more than the monitor does as
+    // records.
+    m.shell(numbered(5000) + "; echo >ended; exit 3");
+    Inbox reader(Handle(::open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)));
+    m.run();
+    wait_file(m.bundle + "/ended");
+    ::usleep(1'000'000);
+    CHECK(m.process().is_running());
+    write_file(m.log, reader.bytes());
+    CHECK(m.end() == exited(3));
+    const auto numbers = numbers_in(m.log);
+    CHECK(numbers.size() == 5000);
+    check_consecutive(numbers);
+}
+
+TEST_CASE(
+    "A fifo log whose reader has gone holds the container up for five seconds, and goes on with "
+    "the next reader") {
+    Monitor m;
+    SystemLog syslog(m.dir / "dev");
+    const std::string fifo = m.dir / "fifo";
+    REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    m.set("-l", "k8s-file:" + fifo).add({"--syslog", "--log-level", "warning"});
+    m.gate("go").gate("end");
+    m.shell("echo begun; : <go; " + numbered(30'000) + "; echo >ended; : <end; echo after; exit 3");
+    {
+        Inbox reader(Handle(::open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)));
+        m.run();
+        CHECK(reader.line().value_or("").ends_with("stdout F begun"));
+    }
+    const auto start = std::chrono::steady_clock::now();
+    m.open_gate("go");
+    wait_file(m.bundle + "/ended", Deadline(seconds(15)));
+    CHECK(std::chrono::steady_clock::now() - start >= seconds(4));
+    Inbox reader(Handle(::open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)));
+    CHECK(reader.line().value_or("").ends_with("line 0000001"));
+    // What waits is offered once a second; who comes then finds room.
+    for (std::string line; !line.ends_with("stdout F after");) {
+        if (line.ends_with("line 0001500")) {
+            m.open_gate("end");
+        }
+        line = reader.line().value_or("stdout F after (missing)");
+        REQUIRE_FALSE(line.ends_with("(missing)"));
+    }
+    CHECK(m.exit_file() == "3");
+    CHECK(m.end() == exited(3));
+    const std::string said = syslog.drain();
+    CHECK(said.find("Failed to write the log, keeping what fits in memory") != std::string::npos);
+    CHECK(said.find("The log is written again, records lost: ") != std::string::npos);
+}
+
+TEST_CASE("A log that is a terminal is written as fast as it is read") {
+    Monitor m;
+    const Handle reader(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+    REQUIRE(::grantpt(reader.get()) == 0);
+    REQUIRE(::unlockpt(reader.get()) == 0);
+    char name[64];
+    REQUIRE(::ptsname_r(reader.get(), name, sizeof name) == 0);
+    const Handle terminal(::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC)); // so that it stays
+    m.set("-l", std::string("k8s-file:") + name).gate("end");
+    m.shell(numbered(4000) + "; echo after; : <end; exit 3");
+    m.run();
+    ::usleep(300'000);
+    std::string text;
+    const Deadline deadline(soon);
+    while (text.find("stdout F after") == std::string::npos && !deadline.passed()) {
+        char bytes[4096];
+        const ssize_t count = ::read(reader.get(), bytes, sizeof bytes);
+        REQUIRE(count > 0);
+        text.append(bytes, static_cast<size_t>(count));
+    }
+    CHECK(std::count(text.begin(), text.end(), '\n') == 4001);
+    m.open_gate("end");
+    CHECK(m.exit_file() == "3");
 }
 
 TEST_CASE("A fifo without a reader as log delays neither the start nor the end (regression 12)") {

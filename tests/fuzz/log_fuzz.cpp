@@ -133,7 +133,7 @@ class Disk {
             must(plan_.drawn());
             return;
         }
-        must(log.is_paced() == (kind_ == Kind::fifo) || plan_.drawn());
+        must(log.is_paced() == (kind_ != Kind::regular) || plan_.drawn());
         for (int step = 0; step < steps_max && !input_.empty(); ++step) {
             take_step(log);
         }

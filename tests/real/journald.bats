@@ -333,6 +333,27 @@ CHECK
     [ $((end_ms - start_ms)) -lt 4500 ]
 }
 
+@test "a journal that stands still as a container ends gets what both streams hold" {
+    local dir=$BATS_TEST_TMPDIR pid
+    pid=$(<"$space/journald.pid")
+    # More than half of a read: the stream gets the larger pipe for a while. Then one read fills it.
+    seq -f %01999.0f 32 >"$dir/flood"
+    seq -f %099.0f 1310 >"$dir/full"
+    mkfifo "$dir"/{one,two}
+    start "cat $dir/flood >&2; : <$dir/one; dd if=$dir/full bs=131000 >&2 2>$dir/dd; : <$dir/two; echo last words; exit 3"
+    sleep 0.3
+    kill -STOP "$pid"
+    : >"$dir/one"
+    sleep 0.3
+    : >"$dir/two"
+    sleep 0.5
+    [ ! -e "$bundle/exits/$id" ]
+    kill -CONT "$pid"
+    eventually test -e "$bundle/exits/$id"
+    expect 'exit file' "$(<"$bundle/exits/$id")" 3
+    eventually entry_count_is $((32 + 1310 + 1))
+}
+
 @test "a journal that was replaced gets what comes then" {
     mkfifo "$BATS_TEST_TMPDIR/gate"
     start "echo before; : <$BATS_TEST_TMPDIR/gate; echo after"

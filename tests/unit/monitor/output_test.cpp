@@ -107,6 +107,11 @@ struct Fixture {
         recorder.flush(now);
     }
 
+    void end() {
+        recorder.end_of_container();
+        output.drain(now);
+    }
+
     static void write(const Fd& to, std::string_view text) {
         REQUIRE(::write(to.number(), text.data(), text.size()) ==
                 static_cast<ssize_t>(text.size()));
@@ -253,7 +258,7 @@ TEST_CASE("what is left in the pipes at the end is recorded and offered, up to w
     }
     fixture.write(fixture.out, text + "torn");
     fixture.write(fixture.err, "err\n");
-    fixture.output.drain(fixture.now);
+    fixture.end();
     fixture.recorder.flush(fixture.now);
     CHECK_FALSE(fixture.output.is_open(Stream::standard_output));
     CHECK_FALSE(fixture.output.is_open(Stream::standard_error));
@@ -290,7 +295,7 @@ TEST_CASE("a descendant that writes on does not keep the end from coming") {
         return shadow::Instead{};
     });
     fixture.write(fixture.out, "x\n");
-    fixture.output.drain(fixture.now);
+    fixture.end();
     CHECK(faults.count("read") < 20);
     CHECK_FALSE(fixture.output.is_open(Stream::standard_output));
 }
@@ -552,7 +557,7 @@ TEST_CASE("a container that waits for the rate and ends loses nothing, and its e
     Fixture::write(f.out, "first\nsecond\n");
     f.serve();
     Fixture::write(f.out, text);
-    f.output.drain(f.now);
+    f.end();
     f.recorder.finish(f.now);
     const std::string log = f.logged();
     CHECK(static_cast<size_t>(std::count(log.begin(), log.end(), '\n')) == 5002);

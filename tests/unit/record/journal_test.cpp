@@ -385,10 +385,10 @@ TEST_CASE("a full journal makes us wait, and nothing is lost when it goes on (re
         Driver driver;
         const int count = driver.fill();
         CHECK(driver.journal->socket().valid());
-        CHECK(driver.journal->deadline() == Journal::stall_max_ms);
+        CHECK(driver.journal->deadline() == record::stall_max_ms);
         driver.journal->expire(1);
         CHECK(driver.journal->is_waiting());
-        CHECK(driver.journal->deadline() == Journal::stall_max_ms); // from the beginning
+        CHECK(driver.journal->deadline() == record::stall_max_ms); // from the beginning
         all = stand_in.messages();
         driver.journal->expire(2);
         CHECK_FALSE(driver.journal->is_waiting());
@@ -409,7 +409,7 @@ TEST_CASE("a journal that stays full costs records, which is said once and count
     std::string words;
     Driver driver;
     const int count = driver.fill();
-    words = said([&] { driver.journal->expire(Journal::stall_max_ms); });
+    words = said([&] { driver.journal->expire(record::stall_max_ms); });
     CHECK(words == "[conmon:w]: Failed to write to the journal, dropping records: send datagram: "
                    "Resource temporarily unavailable\n");
     CHECK_FALSE(driver.journal->is_waiting());
@@ -446,8 +446,8 @@ TEST_CASE("at the end a full journal is waited for, but not for long (regression
         driver.journal->finish(0);
     });
     const sys::Instant took = sys::monotonic_ms() - start;
-    CHECK(took >= Journal::end_stall_max_ms);
-    CHECK(took < Journal::end_stall_max_ms + 1000);
+    CHECK(took >= record::LastWait::stall_max_ms);
+    CHECK(took < record::LastWait::stall_max_ms + 1000);
     CHECK(words.find("dropping records") != std::string::npos);
     CHECK(words.find("The journal is incomplete, records lost: 5,") != std::string::npos);
     CHECK_FALSE(driver.journal->socket().valid());
@@ -497,7 +497,7 @@ TEST_CASE("at the end a journal that takes an entry now and then is waited for f
     const pid_t reader = ::fork();
     if (reader == 0) {
         for (;;) {
-            ::usleep(Journal::end_stall_max_ms * 1000 * 2 / 3); // not at the end itself
+            ::usleep(record::LastWait::stall_max_ms * 1000 * 2 / 3); // not at the end itself
             stand_in.drop_one();
         }
     }
@@ -511,8 +511,8 @@ TEST_CASE("at the end a journal that takes an entry now and then is waited for f
         driver.journal->finish(0);
     });
     const sys::Instant took = sys::monotonic_ms() - start;
-    CHECK(took >= Journal::end_max_ms);
-    CHECK(took < Journal::end_max_ms + 1000);
+    CHECK(took >= record::LastWait::max_ms);
+    CHECK(took < record::LastWait::max_ms + 1000);
     INFO(words);
     CHECK(words.find("The journal is incomplete, records lost: 19") != std::string::npos);
     REQUIRE(::kill(reader, SIGKILL) == 0);
@@ -560,6 +560,26 @@ TEST_CASE("without a journal nothing is said, with a dead one the loss is") {
     words = said([&] { driver.bring("alive\n"); });
     CHECK(words == "[conmon:w]: The journal is written again, records lost: 2, bytes lost: 11\n");
     CHECK(stand_in->messages() == "alive\n");
+}
+
+TEST_CASE("a journal that is full after another error is waited for all the same") {
+    StandIn stand_in;
+    Driver driver;
+    {
+        // It is sent again once.
+        const Faults faults([](const shadow::Call& call) {
+            return shadow::Instead{.error = call.name == "sendmsg" ? ENOMEM : 0};
+        });
+        CHECK(said([&] { driver.bring("lost\n"); }).find("dropping records") != std::string::npos);
+    }
+    {
+        const Faults faults("sendmsg", 1, EAGAIN);
+        driver.bring("kept\n");
+        CHECK(driver.journal->is_waiting());
+    }
+    CHECK(said([&] { driver.journal->expire(1); }) ==
+          "[conmon:w]: The journal is written again, records lost: 1, bytes lost: 4\n");
+    CHECK(stand_in.messages() == "kept\n");
 }
 
 TEST_CASE("what is too large for a datagram goes as a sealed file") {

@@ -105,6 +105,91 @@ std::vector<int> counted(int first, int last) {
 
 } // namespace
 
+TEST_CASE("a reopening that failed does not lift the limit of what comes later") {
+    const TempDir directory;
+    const std::string path = directory / "log";
+    Log log(path, {.size_max = 200, .backups = 20});
+    REQUIRE(log.file().open());
+    log.put("first");
+    support::fs::create_directories(path + ".new");
+    log.file().reopen();
+    REQUIRE(support::fs::remove(path + ".new"));
+    // All in one turn.
+    const K8sHead head(stamp, Stream::standard_output);
+    for (int n = 0; n < 30; ++n) {
+        log.file().record(head, Tag::full, base::bytes_of("more"));
+    }
+    log.file().flush(0);
+    CHECK(names_in(directory.path()).size() == 8);
+    for (const std::string& name : names_in(directory.path())) {
+        CHECK(read_file(directory / name).size() <= 200);
+    }
+}
+
+TEST_CASE("a write over the end of a page is shielded also where a torn head was cut off") {
+    for (const size_t torn : {0, 40}) {
+        const TempDir directory;
+        const std::string path = directory / "log";
+        const std::string whole = record_of(std::string(4090 - K8sHead::size - 1, 'x'));
+        REQUIRE(whole.size() == 4090);
+        write_file(path, whole + record_of("").substr(0, torn));
+        Log log(path);
+        REQUIRE(log.file().open());
+        REQUIRE(read_file(path) == whole);
+        const Faults faults([](const shadow::Call&) { return Instead{}; });
+        log.put("over the end");
+        CHECK(faults.count("clone") == 2); // the first one only shows that this can be done
+        CHECK(read_file(path) == whole + record_of("over the end"));
+    }
+}
+
+TEST_CASE("a reader that takes nothing is a file that refuses, after a while, until it takes "
+          "something again") {
+    const TempDir directory;
+    const std::string path = directory / "fifo";
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    Log log(path);
+    K8sFile& file = log.file();
+    REQUIRE(file.open());
+    REQUIRE(file.is_paced());
+    const auto flush_at = [&](sys::Instant now) { file.flush(now); };
+    int records = 0;
+    while (!file.waits_for_reader()) {
+        REQUIRE(++records < 10'000);
+        log.put("of forty-five bytes and more, so as to fill it");
+    }
+    CHECK(file.deadline() == record::stall_max_ms); // put() flushes at 0
+    flush_at(record::stall_max_ms - 1);
+    CHECK(file.waits_for_reader());
+    CHECK(file.deadline() == record::stall_max_ms);
+    // Somebody reads a little: the time begins again.
+    const sys::Fd reader{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
+    std::vector<char> bytes(65'536);
+    REQUIRE(::read(reader.number(), bytes.data(), 8192) == 8192);
+    flush_at(record::stall_max_ms - 1);
+    while (!file.waits_for_reader()) {
+        ++records;
+        file.record(K8sHead(stamp, Stream::standard_output), Tag::full, base::bytes_of("more"));
+        flush_at(record::stall_max_ms - 1);
+    }
+    CHECK(file.deadline() == 2 * record::stall_max_ms - 1);
+    flush_at(2 * record::stall_max_ms - 1);
+    CHECK_FALSE(file.waits_for_reader());
+    CHECK(file.holds_bytes());
+    CHECK(file.deadline() != sys::never); // it is asked again
+    for (int n = 0; n < 1000; ++n) {
+        log.put("lost, but for what fits in memory");
+        REQUIRE_FALSE(file.waits_for_reader());
+    }
+    CHECK(log.counters().lost_to_disk.records > 900);
+    // Once it is read again, it is a file like any other.
+    while (::read(reader.number(), bytes.data(), bytes.size()) > 0) {
+        flush_at(file.deadline());
+    }
+    CHECK_FALSE(file.holds_bytes());
+    CHECK(file.deadline() == sys::never);
+}
+
 TEST_CASE("a rotation is a ladder of renames from the oldest backup to the new file") {
     const auto steps = [](record::Slot top) {
         std::vector<record::Slot> slots;

@@ -252,7 +252,7 @@ TEST_CASE("a notice does not tear a line that goes on, except at the end") {
 TEST_CASE("what comes after the limit was lifted is recorded as it is") {
     Limited f{eighty};
     f.bring(lines(1, 100));
-    f.recorder.lift_limit();
+    f.recorder.end_of_container();
     f.bring(lines(101, 10'000), Pause::final);
     f.end();
     CHECK(f.records() == records_of(1, 20) + records_of(101, 10'000) + notice(80, 560));
@@ -340,7 +340,7 @@ TEST_CASE("whatever comes in whatever pieces, lines are whole, in order, and all
             at += size;
             f.pass(number(0, 40));
         }
-        f.recorder.lift_limit();
+        f.recorder.end_of_container();
         f.end();
         CAPTURE(seed);
         const std::string records = f.records();
