@@ -117,6 +117,9 @@ void OomWatch::carry(Archive& archive) {
     archive.carry(group_);
     archive.carry_run(seen_, version_);
     archive.require(version_ <= sys::CgroupVersion::v2);
+    if (archive.loads() && version_ == sys::CgroupVersion::v2 && events_.valid()) {
+        watch_events_v2(); // an older program had inotify here
+    }
 }
 
 void NotifyRelay::carry(Archive& archive, const char* host) {

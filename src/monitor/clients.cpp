@@ -319,6 +319,11 @@ void Clients::close_all() {
 }
 
 void Clients::serve_to_the_end() {
+    // While the log was waited for nobody was served.
+    const Instant begin = sys::monotonic_ms();
+    for (Client& client : clients_) {
+        client.stalled_since = begin;
+    }
     while (owing_count_ != 0) {
         std::array<pollfd, clients_max> waiting;
         std::array<Client*, clients_max> who;

@@ -103,7 +103,7 @@ Control::Wishes Control::on_ready(Source source) {
     const Result<Moved> moved =
         sys::read_some(watch.fd(), std::as_writable_bytes(std::span{buffer}));
     if (!moved) {
-        diag_.warning("Failed to read control messages, taking no more", moved.error());
+        diag_.warning("Failed to read control messages", moved.error());
         watch.close();
         return wishes;
     }

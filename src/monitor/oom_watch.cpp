@@ -22,6 +22,12 @@ namespace {
 // Measured: the kernel tells of a removal 11 to 39 ms after it.
 constexpr int removal_patience_ms = 200;
 
+// Moving a descriptor out of a Result is done in one place, which halves the code.
+Result<void> open_to(Fd& fd, sys::FdRef directory, const char* path, int flags, base::Step step) {
+    fd = TRY(sys::open_at(directory, path, flags, 0, step));
+    return {};
+}
+
 } // namespace
 
 void OomWatch::start(pid_t pid) {
@@ -42,11 +48,11 @@ void OomWatch::start(pid_t pid) {
 
 Result<void> OomWatch::start_v1(std::string_view group) {
     Text<PATH_MAX> path{group};
-    group_ = TRY(sys::open_at(
-        sys::working_directory(), path.c_str(), O_PATH | O_DIRECTORY, 0, "open cgroup"));
-    events_ = TRY(sys::open_at(group_, "memory.oom_control", O_RDONLY, 0, "open oom_control"));
-    const Fd control =
-        TRY(sys::open_at(group_, "cgroup.event_control", O_WRONLY, 0, "open event_control"));
+    Fd control;
+    TRY(open_to(
+        group_, sys::working_directory(), path.c_str(), O_PATH | O_DIRECTORY, "open cgroup"));
+    TRY(open_to(events_, group_, "memory.oom_control", O_RDONLY, "open oom_control"));
+    TRY(open_to(control, group_, "cgroup.event_control", O_WRONLY, "open event_control"));
     Fd counter{sys::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     if (!counter.valid()) {
         return fail(errno, "create eventfd");
@@ -63,15 +69,18 @@ Result<void> OomWatch::start_v1(std::string_view group) {
 Result<void> OomWatch::start_v2(std::string_view group) {
     Text<PATH_MAX> path{group};
     path.put("/memory.events");
-    events_ = TRY(
-        sys::open_at(sys::working_directory(), path.c_str(), O_RDONLY, 0, "open memory.events"));
+    TRY(open_to(events_, sys::working_directory(), path.c_str(), O_RDONLY, "open memory.events"));
+    watch_events_v2();
+    check(); // what happened before we watched
+    return {};
+}
+
+void OomWatch::watch_events_v2() {
     watch_ = sys::Watch{
         poller_, sys::Source::oom_watch, 0, Fd{sys::fcntl(events_.number(), F_DUPFD_CLOEXEC, 3)}};
     if (watch_.valid()) {
         (void)watch_.want(EPOLLPRI); // else there is the look at the end
     }
-    check(); // what happened before we watched
-    return {};
 }
 
 void OomWatch::on_ready() {

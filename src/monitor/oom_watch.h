@@ -44,6 +44,7 @@ class OomWatch {
   private:
     base::Result<void> start_v1(std::string_view group);
     base::Result<void> start_v2(std::string_view group);
+    void watch_events_v2();
     void on_event_v1();
     void await_removal_v1();
     void leave_files();

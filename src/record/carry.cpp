@@ -25,6 +25,12 @@ void Recorder::carry_rate(Archive& archive) {
 void K8sFile::carry(Archive& archive) {
     writer_.carry(archive);
     archive.carry_run(base_size_, reopen_refused_);
+    // What is not carried is found out by trying at once. Should the old program go on, it does so
+    // too.
+    retry_at_ = 0;
+    if (in_trouble_) {
+        writer_.give_up();
+    }
 }
 
 // Why the file last refused is not carried: it is asked again.
@@ -43,6 +49,7 @@ void Journal::carry(Archive& archive) {
     }
     archive.carry(socket_);
     archive.carry_run(loss_, in_trouble_);
+    gave_up_waiting_ = in_trouble_;
     if (is_waiting()) {
         archive.require_room(stalled_at_);
     }

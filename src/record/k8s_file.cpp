@@ -153,10 +153,10 @@ void K8sFile::filled(size_t count) {
 void K8sFile::flush(Instant now) {
     reopen_refused_ = false;
     writer_.flush();
-    const bool took_something = writer_.end_turn();
+    const bool took_page = writer_.end_turn();
     if (!waits_for_reader()) {
         stalled_at_ = sys::never;
-    } else if (took_something || stalled_at_ == sys::never) {
+    } else if (took_page || stalled_at_ == sys::never) {
         stalled_at_ = now;
     } else if (stalled_at_ + stall_max_ms <= now) {
         stalled_at_ = sys::never;
@@ -187,7 +187,7 @@ bool K8sFile::reopen() {
 }
 
 void K8sFile::tell_trouble(Instant now) {
-    const auto refusal = writer_.refusal();
+    const auto& refusal = writer_.refusal();
     if (!refusal) {
         retry_at_ = sys::never;
         if (std::exchange(in_trouble_, false)) {

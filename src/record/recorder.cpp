@@ -49,7 +49,7 @@ size_t Recorder::keep_paced(Stream stream, Bytes bytes, Tail tail, Instant now) 
                                            piece.size() == rest.size() ? tail : Tail::hold_back,
                                            Patience::later,
                                            now);
-        if (k8s_file_.is_paced()) {
+        if (k8s_file_.is_paced() && !k8s_file_.writer().refusal()) {
             k8s_file_.flush(now);
         }
         if (consumed == 0) {

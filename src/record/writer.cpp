@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 namespace record {
 
@@ -117,11 +118,12 @@ void Writer::write_out() {
         if (!would_block) {
             advance(moved->count);
         }
-        if (!has_given_up() || moved->count >= page || ring_.empty()) {
+        if (!has_given_up() || taken_ >= page || ring_.empty()) {
             refusal_.reset();
         }
         if (would_block) {
-            if (!is_patient_ || has_given_up()) {
+            refused_in_turn_ = has_given_up();
+            if (!is_patient_ || refused_in_turn_) {
                 return;
             }
             if (!last_wait_.wait(file_)) {
@@ -132,6 +134,11 @@ void Writer::write_out() {
     stuck_ = !ring_.empty();
 }
 
+void Writer::give_up() {
+    taken_ = 0;
+    refusal_ = base::Error{.code = EAGAIN, .call = "write"};
+}
+
 bool Writer::end_turn() {
     refused_in_turn_ = false;
     const size_t count = std::exchange(written_in_turn_, 0);
@@ -140,13 +147,16 @@ bool Writer::end_turn() {
     } else if (count != 0 && busy_turns_ != 0) {
         --busy_turns_;
     }
-    return count >= page;
+    const bool took_page = taken_ >= page;
+    taken_ %= page;
+    return took_page;
 }
 
 // A record leaves the ring when the file has all of it.
 void Writer::advance(size_t count) {
     written_ += count;
     written_in_turn_ += count;
+    taken_ += count;
     const size_t reached = torn_ + count;
     if (reached == ring_.size()) {
         torn_ = 0;

@@ -52,12 +52,13 @@ class Writer {
     void calm_down() { busy_turns_ = 0; }
     [[nodiscard]] sys::Shield& shield() { return shield_; }
 
-    // A file that has refused in this turn may be asked again. Returns whether it has taken as much
-    // as a page: a full pipe that nobody reads still takes less, into its last one.
+    // A file that has refused in this turn may be asked again. Returns whether it has taken a page
+    // since that was returned last: a full pipe that nobody reads still takes less, into its last
+    // one.
     bool end_turn();
 
     // The reader of the file has had its time: until it takes something it is a file that refuses.
-    void give_up() { refusal_ = base::Error{.code = EAGAIN, .call = "write"}; }
+    void give_up();
 
     // The container has ended: from now on a file that would block is waited for.
     void be_patient() { is_patient_ = true; }
@@ -70,7 +71,7 @@ class Writer {
     void cut_torn_record();
 
     // The reason why the last attempt to write failed; nothing once bytes go through again.
-    [[nodiscard]] std::optional<base::Error> refusal() const { return refusal_; }
+    [[nodiscard]] const std::optional<base::Error>& refusal() const { return refusal_; }
 
     // Whether bytes wait for a file that would have blocked: a fifo whose reader is slow.
     [[nodiscard]] bool waits_for_reader() const { return !ring_.empty() && !refusal_; }
@@ -122,6 +123,7 @@ class Writer {
     bool refused_in_turn_ = false; // the disk is not asked again for every record
     Loss loss_;
     std::optional<base::Error> refusal_;
+    size_t taken_ = 0; // by the file, see end_turn()
     bool is_patient_ = false;
     LastWait last_wait_;
 };

@@ -221,6 +221,24 @@ TEST_CASE(
     CHECK(std::ranges::count(written, '\n') == 400'000);
 }
 
+TEST_CASE(
+    "MOTE_ATTACH_STALL_MS does not count the time in which the log is waited for at the end") {
+    Monitor m;
+    const std::string fifo = m.dir / "fifo"; // which nobody reads
+    REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    m.env("MOTE_ATTACH_STALL_MS", "1500").env("MOTE_STATE", "1").set("-l", "k8s-file:" + fifo);
+    m.gate("go").shell(": <go; exec seq 1 400000");
+    const pid_t container = m.run();
+    auto client = accepted(m);
+    m.open_gate("go");
+    ::usleep(300'000);
+    REQUIRE(::kill(container, SIGKILL) == 0);
+    CHECK(m.exit_file() == "137");
+    const size_t got = client.receive_all().out.size();
+    CHECK(got == Json::parse(read_file(m.persist + "/monitor.json"))["stdout_bytes"].number());
+    CHECK(got > 100'000);
+}
+
 TEST_CASE("A slow client that reads in bursts gets every byte (regression 21)", "[long]") {
     Monitor m;
     const int lines = 3'000'000 * rounds(1, 20); // 27 MB, or 540

@@ -663,6 +663,31 @@ def case_fifo(tools, count):
         life.close()
 
 
+def case_unread_fifo(tools, count):
+    """A log that is a fifo, whose reader has gone: the container goes on after a while, and stays so."""
+    life = Life(tools)
+    try:
+        start = life.start
+        os.mkfifo(start.log)
+        start.gate("on")
+        life.container("seq 0 99999; echo >ended; seq 0 99999; : <on; exit 16")
+        life.run()
+        time.sleep(1)
+        life.upgrade()
+        if not until(lambda: os.path.exists(f"{start.bundle}/ended"), 12):
+            raise Wrong("the container is held for ever")
+        for _ in range(count - 1):
+            life.upgrade()
+        begin = time.monotonic()
+        life.open_gate("on")
+        life.end(16)
+        if time.monotonic() - begin > 2:
+            raise Wrong("the container was held once more")
+        return f"{count} upgrades"
+    finally:
+        life.close()
+
+
 def case_timeout(tools, count):
     """An exec that may take two seconds."""
     life = Life(tools)
@@ -1044,7 +1069,7 @@ class SystemLog:
 
 
 CASES = {
-    "a flood on both streams, clients that read and type": (31, case_flood),
+    "a flood on both streams, clients that read and type": (29, case_flood),
     "the same on a terminal": (15, case_tty),
     "the same in an exec session": (10, case_exec),
     "the same in an exec session on a terminal": (5, case_exec_tty),
@@ -1059,6 +1084,7 @@ CASES = {
     "while the disk is full": (2, case_full_disk),
     "while the journal is full": (4, case_journal),
     "while a fifo that is the log is full": (3, case_fifo),
+    "while nobody reads a fifo that is the log": (2, case_unread_fifo),
     "while an exec has only so much time": (1, case_timeout),
     "a container that talks to a service manager": (3, case_notify),
     "a container that runs out of memory": (3, case_oom),

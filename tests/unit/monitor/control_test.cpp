@@ -323,7 +323,7 @@ TEST_CASE("a fifo that cannot be read is let go, and the other goes on") {
         const shadow::Faults faults("read", 1, EIO);
         fixture.send(fixture.ctl, "1 24 80\n");
     }
-    CHECK(heard.text() == "[conmon:w]: Failed to read control messages, taking no more: read: "
+    CHECK(heard.text() == "[conmon:w]: Failed to read control messages: read: "
                           "Input/output error\n");
     // Whoever wants to write sees that nobody reads.
     CHECK(::open((fixture.directory / "ctl").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC) == -1);
