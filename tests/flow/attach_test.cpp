@@ -226,17 +226,19 @@ TEST_CASE(
     Monitor m;
     const std::string fifo = m.dir / "fifo"; // which nobody reads
     REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
-    m.env("MOTE_ATTACH_STALL_MS", "1500").env("MOTE_STATE", "1").set("-l", "k8s-file:" + fifo);
-    m.gate("go").shell(": <go; exec seq 1 400000");
-    const pid_t container = m.run();
+    m.env("MOTE_ATTACH_STALL_MS", "1500").set("-l", "k8s-file:" + fifo);
+    // All of it in one pipe, made larger, while we are stopped: more than the client's socket
+    // holds.
+    m.gate("go").shell(": <go; exec python3 -c 'import fcntl, os; fcntl.fcntl(1, 1031, 1 << 18); "
+                       "os.write(1, (b\"x\" * 99 + b\"\\n\") * 2500)'");
+    m.run();
     auto client = accepted(m);
+    m.process().kill(SIGSTOP);
     m.open_gate("go");
-    ::usleep(300'000);
-    REQUIRE(::kill(container, SIGKILL) == 0);
-    CHECK(m.exit_file() == "137");
-    const size_t got = client.receive_all().out.size();
-    CHECK(got == Json::parse(read_file(m.persist + "/monitor.json"))["stdout_bytes"].number());
-    CHECK(got > 100'000);
+    ::usleep(500'000);
+    m.process().kill(SIGCONT);
+    CHECK(m.exit_file() == "0");
+    CHECK(client.receive_all().out.size() == 250'000);
 }
 
 TEST_CASE("A slow client that reads in bursts gets every byte (regression 21)", "[long]") {
