@@ -136,7 +136,8 @@ class Journal {
     Loss loss_;
     sys::Instant stalled_at_ = sys::never; // since then the journal has been full
     bool in_trouble_ = false;              // entries are being lost, which has been said
-    bool gave_up_waiting_ = false;         // no more is waited for until an entry is taken
+    // What follows is not carried.
+    bool gave_up_waiting_ = false; // no more is waited for until an entry is taken
     LastWait last_wait_;
 };
 

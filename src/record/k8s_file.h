@@ -28,8 +28,8 @@ class K8sFile {
         : settings_{settings}, writer_{ring}, counters_{counters}, diag_{diag} {}
 
     // Opens the file for appending, or makes it (mode 0640). A fifo is opened without waiting for
-    // its reader, and read by nobody it is a file that refuses, after a while. The error is that of
-    // open(2); EPERM too for a directory that is not allowed, which is said first.
+    // its reader. The error is that of open(2); EPERM too for a directory that is not allowed,
+    // which is said first.
     //
     // A monitor that was killed in the middle of a write has left the beginning of a record. Its
     // line is ended, so that what was written stays and what comes is whole; a beginning without
@@ -93,7 +93,7 @@ class K8sFile {
 
     // Opens the file anew: a new, empty file takes the name, and the old one becomes a backup or is
     // left to whoever renamed it. If that fails the old one stays in use. What is not a file (a
-    // fifo, a device) is not replaced. Returns whether it did not fail.
+    // fifo, a device) is not replaced. False: it failed.
     bool reopen();
 
     [[nodiscard]] bool waits_for_reader() const { return paced_ && writer_.waits_for_reader(); }
@@ -143,9 +143,10 @@ class K8sFile {
     sys::Instant retry_at_ = sys::never;
     bool paced_ = false;
     bool is_regular_ = false;
-    bool in_trouble_ = false;              // the disk refuses, which has been said
-    bool cannot_reopen_ = false;           // the file could not be opened anew, which has been said
-    bool reopen_refused_ = false;          // in this turn: no record asks for it again
+    bool in_trouble_ = false;     // the disk refuses, which has been said
+    bool cannot_reopen_ = false;  // the file could not be opened anew, which has been said
+    bool reopen_refused_ = false; // in this turn: no record asks for it again
+    // What follows is not carried.
     sys::Instant stalled_at_ = sys::never; // since then the reader has taken nothing
 };
 

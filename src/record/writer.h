@@ -122,6 +122,7 @@ class Writer {
     bool stuck_ = false;           // the last flush left something
     bool refused_in_turn_ = false; // the disk is not asked again for every record
     Loss loss_;
+    // What follows is not carried.
     std::optional<base::Error> refusal_;
     size_t taken_ = 0; // by the file, see end_turn()
     bool is_patient_ = false;

@@ -71,6 +71,16 @@ TEST_CASE("The exit command gets its path and every argument, and finds everythi
                                        "_OCI_SYNCPIPE=3"});
 }
 
+TEST_CASE("An empty --exit-dir or --persist-dir is the current directory") {
+    Monitor m;
+    m.cwd = m.sockets;
+    m.set("--exit-dir", "").set("--persist-dir", "").shell("exit 7");
+    m.run();
+    CHECK(m.end() == exited(7));
+    CHECK(read_file(m.sockets + "/" + m.id) == "7");
+    CHECK(read_file(m.sockets + "/exit") == "7");
+}
+
 TEST_CASE("The exit command runs in the monitor's cwd") {
     Monitor m;
     m.cwd = m.exits;

@@ -483,8 +483,8 @@ TEST_CASE("A log that is a terminal is written as fast as it is read") {
     m.run();
     ::usleep(300'000);
     std::string text;
-    const Deadline deadline(soon);
-    while (text.find("stdout F after") == std::string::npos && !deadline.passed()) {
+    while (text.find("stdout F after") == std::string::npos) {
+        REQUIRE(wait_readable(reader.get(), Deadline(soon)));
         char bytes[4096];
         const ssize_t count = ::read(reader.get(), bytes, sizeof bytes);
         REQUIRE(count > 0);

@@ -493,6 +493,37 @@ TEST_CASE("a log that is a fifo with a slow reader holds the container back and 
     CHECK(static_cast<size_t>(std::count(got.begin(), got.end(), '\n')) == sent.size() / 201);
 }
 
+TEST_CASE("a log that is a fifo whose reader has gone is not asked for every record") {
+    unit::Heard heard;
+    const support::TempDir place;
+    const std::string path = place / "fifo";
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    Fixture fixture(path);
+    fixture.output.start(fixture.now);
+    const std::string lines = [] {
+        std::string text;
+        for (int n = 0; n < 1000; ++n) {
+            text += "a line of some twenty bytes\n";
+        }
+        return text;
+    }();
+    while (!fixture.recorder.waits_for_reader()) {
+        Fixture::write(fixture.out, lines);
+        fixture.serve();
+    }
+    fixture.wait_until(fixture.now + 1); // begins to count
+    fixture.wait_until(fixture.now + record::stall_max_ms);
+    REQUIRE_FALSE(fixture.recorder.waits_for_reader());
+    const Faults faults([](const shadow::Call&) { return shadow::Instead{}; });
+    const auto lost = [&] { return fixture.counters.records.lost_to_disk.records; };
+    for (int n = 0; n < 10; ++n) {
+        Fixture::write(fixture.out, lines);
+        fixture.serve();
+    }
+    CHECK(lost() > 7000);
+    CHECK(faults.count("write") + faults.count("writev") < 10);
+}
+
 TEST_CASE("a stream that is faster than the rate is read now and then, the other at once") {
     Fixture f({}, {.bytes_per_second = 1000, .burst = 500, .excess = record::Excess::wait});
     f.output.start(f.now);
