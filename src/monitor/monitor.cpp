@@ -174,7 +174,7 @@ void Monitor::dispatch(const Event& event, Instant now) {
     case Source::console_sender:
         return on_console();
     case Source::oom_watch:
-        return oom_watch_.on_ready();
+        return oom_watch_.on_ready(now);
     case Source::notify:
         return notify_relay_.on_ready(now);
     case Source::log_file:
@@ -188,6 +188,9 @@ void Monitor::end_turn(Instant now) {
     }
     if (container_poll_at_ <= now) {
         on_container_ready(now);
+    }
+    if (oom_watch_.deadline() <= now) {
+        oom_watch_.expire(now);
     }
     output_.expire(now);
     clients_.expire(now);
@@ -248,12 +251,7 @@ void Monitor::settle_log(Instant now) {
     if (!recorder_.waits_for_reader()) {
         return;
     }
-    log_watch_ = Watch{poller_,
-                       Source::log_file,
-                       0,
-                       Fd{sys::fcntl(recorder_.awaited().number(), F_DUPFD_CLOEXEC, 3)}};
-    if (!log_watch_.valid() || !log_watch_.want(EPOLLOUT)) {
-        log_watch_.close();
+    if (!log_watch_.watch_copy(poller_, Source::log_file, recorder_.awaited(), EPOLLOUT)) {
         log_retry_at_ = now + log_retry_ms; // out of descriptors
     }
 }
@@ -263,6 +261,7 @@ Instant Monitor::deadline() const {
                      give_back_at_,
                      log_retry_at_,
                      container_poll_at_,
+                     oom_watch_.deadline(),
                      output_.deadline(),
                      clients_.deadline(),
                      notify_relay_.deadline(),
@@ -340,7 +339,7 @@ void Monitor::on_container_ready(Instant now) {
     if (phase_ != Phase::running) {
         return;
     }
-    oom_watch_.on_ready(); // at once: somebody may be waiting to remove its cgroup
+    oom_watch_.on_ready(now); // at once: somebody may be waiting to remove its cgroup
     const bool is_last_try = container_watch_.valid() && container_poll_at_ <= now;
     const auto status = container_.reap(
         container_watch_.fd(), is_last_try ? Child::Patience::ends : Child::Patience::waits);

@@ -16,11 +16,15 @@ using base::Result;
 using base::Text;
 using sys::CgroupVersion;
 using sys::Fd;
+using sys::Instant;
 
 namespace {
 
 // Measured: the kernel tells of a removal 11 to 39 ms after it.
 constexpr int removal_patience_ms = 200;
+
+// CGROUP_FILE_NOTIFY_MIN_INTV of the kernel.
+constexpr int kernel_pause_ms = 10;
 
 // Moving a descriptor out of a Result is done in one place, which halves the code.
 Result<void> open_to(Fd& fd, sys::FdRef directory, const char* path, int flags, base::Step step) {
@@ -76,19 +80,23 @@ Result<void> OomWatch::start_v2(std::string_view group) {
 }
 
 void OomWatch::watch_events_v2() {
-    watch_ = sys::Watch{
-        poller_, sys::Source::oom_watch, 0, Fd{sys::fcntl(events_.number(), F_DUPFD_CLOEXEC, 3)}};
-    if (watch_.valid()) {
-        (void)watch_.want(EPOLLPRI); // else there is the look at the end
-    }
+    // If it fails there is the look at the end.
+    (void)watch_.watch_copy(poller_, sys::Source::oom_watch, events_, EPOLLPRI);
 }
 
-void OomWatch::on_ready() {
+void OomWatch::on_ready(Instant now) {
     if (version_ == CgroupVersion::v1) {
         on_event_v1();
         return;
     }
+    look_after_ms_ = 1;
+    expire(now);
+}
+
+void OomWatch::expire(Instant now) {
     check();
+    look_at_ = look_after_ms_ < kernel_pause_ms ? now + look_after_ms_ : sys::never;
+    look_after_ms_ *= 2;
 }
 
 void OomWatch::on_event_v1() {
@@ -122,12 +130,12 @@ void OomWatch::await_removal_v1() {
 }
 
 void OomWatch::check() {
-    if (version_ == CgroupVersion::v1 && watch_.valid()) {
-        on_event_v1();
-        await_removal_v1();
+    if (!events_.valid()) {
         return;
     }
-    if (version_ != CgroupVersion::v2 || !events_.valid()) {
+    if (version_ == CgroupVersion::v1) {
+        on_event_v1();
+        await_removal_v1();
         return;
     }
     std::array<std::byte, 512> content;

@@ -6,7 +6,9 @@
 //
 //     cgroup v2: memory.events, whose counters are compared with those last seen. The file stays
 //     open, so that it can be read while the group is being removed. It tells of a change by
-//     EPOLLPRI, sooner than inotify, of which a user may have 128 only.
+//     EPOLLPRI, sooner than inotify, of which a user may have 128 only. But in the 10 ms after the
+//     kernel has told of one change it tells of no other, and the first is that the group has
+//     reached its limit; so it is looked at again meanwhile.
 //
 // Nothing here is fatal: without a memory controller the container runs unwatched.
 #pragma once
@@ -15,6 +17,7 @@
 #include "monitor/account.h"
 #include "sys/archive.h"
 #include "sys/cgroup.h"
+#include "sys/clock.h"
 #include "sys/diag.h"
 #include "sys/poller.h"
 
@@ -33,7 +36,11 @@ class OomWatch {
     // Watches the group that `pid` is in.
     void start(pid_t pid);
 
-    void on_ready();
+    void on_ready(sys::Instant now);
+
+    // When expire wants to be called; sys::never while nothing is awaited.
+    [[nodiscard]] sys::Instant deadline() const { return look_at_; }
+    void expire(sys::Instant now);
 
     // Looks once more, at the end of the container.
     void check();
@@ -61,6 +68,9 @@ class OomWatch {
     uint64_t unexplained_ = 0;
     bool has_left_files_ = false;
     sys::CgroupVersion version_ = sys::CgroupVersion::v1;
+    // v2, when to look again, and how long to wait after that; not carried
+    sys::Instant look_at_ = sys::never;
+    int look_after_ms_ = 0;
 };
 
 } // namespace monitor

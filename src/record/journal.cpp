@@ -234,13 +234,13 @@ Result<void> Journal::send_entry(Bytes content, Tag tag, char priority) {
     const std::string_view message{reinterpret_cast<const char*>(content.data()),
                                    content.size() + (tag == Tag::full ? 1 : 0)};
     const BinaryHead head{.length = message.size()};
-    const std::string_view fields{storage_.fields.data(), fields_size_};
-    storage_.fields[priority_at_] = priority;
+    char* const fields = storage_.fields.data();
+    fields[priority_at_] = priority;
     const size_t first_size = tag == Tag::partial ? labels_at_ : mark_at_;
     const std::array parts{part_of({head.name, sizeof head}),
                            part_of(message),
-                           part_of(fields.substr(0, first_size)),
-                           part_of(fields.substr(labels_at_))};
+                           part_of({fields, first_size}),
+                           part_of({fields + labels_at_, fields_size_ - labels_at_})};
     msghdr datagram{};
     datagram.msg_iov = const_cast<iovec*>(parts.data());
     datagram.msg_iovlen = parts.size();

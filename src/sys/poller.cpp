@@ -80,6 +80,14 @@ Watch& Watch::operator=(Watch&& other) noexcept {
     return *this;
 }
 
+bool Watch::watch_copy(Poller& poller, Source source, FdRef original, uint32_t mask) {
+    *this = Watch{poller, source, 0, Fd{sys::fcntl(original.number(), F_DUPFD_CLOEXEC, 3)}};
+    if (!valid() || !want(mask)) {
+        close();
+    }
+    return valid();
+}
+
 Result<void> Watch::want(uint32_t mask) {
     if (mask == wanted_) {
         return {};

@@ -105,6 +105,10 @@ class Watch {
     // a regular file, and is always ready.
     base::Result<void> want(uint32_t mask);
 
+    // Becomes the watch of a copy of the descriptor, and asks for events. False if either is
+    // refused; then it is closed.
+    bool watch_copy(Poller& poller, Source source, FdRef original, uint32_t mask);
+
     // Ends the registration and closes the descriptor; events in flight become stale.
     void close();
 

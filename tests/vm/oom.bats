@@ -155,9 +155,9 @@ written_at() {
 }
 
 # The kernel of cgroup v2 tells nothing of a group that has gone, so whoever removes it in the same moment
-# can win, and how often depends on the kernel and on how busy the machine is: 6 and 17 of 100 times on
-# Debian 13, 29 to 72 on Debian testing, where Debian's conmon misses 80. So it must be the exception, or
-# else rarer than with that conmon, which takes its turns in the same minutes.
+# can win, and how often depends on the kernel and on how busy the machine is: 18 of 100 times on Debian
+# testing, where Debian's conmon missed 86. So it must be the exception, or else rarer than with that
+# conmon, which takes its turns in the same minutes.
 @test "most containers whose cgroup is removed in the moment of the kill leave their oom files (regression 63)" {
     work=$BATS_TEST_TMPDIR
     # A runtime that only makes a process in the group that GROUP names, which waits at the gate.
