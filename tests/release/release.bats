@@ -132,6 +132,39 @@ make_package() {
     )
 }
 
+@test "Alpine's recipe builds the same program where musl is the system's own" {
+    # Alpine's places and names: a system's root of musl, and a clang++ that builds for it.
+    local system=$BATS_TEST_TMPDIR/system source=$BATS_TEST_TMPDIR/source compiler
+    mkdir -p "$system/usr" "$BATS_TEST_TMPDIR/bin" "$source"
+    ln -s /usr/include/x86_64-linux-musl "$system/usr/include"
+    ln -s /usr/lib/x86_64-linux-musl "$system/usr/lib"
+    for compiler in clang clang++; do
+        printf '#!/bin/sh\nexec %s-19 --target=x86_64-alpine-linux-musl --sysroot="%s" "$@"\n' \
+            "$compiler" "$system" >"$BATS_TEST_TMPDIR/bin/$compiler"
+    done
+    chmod 755 "$BATS_TEST_TMPDIR/bin"/*
+    ln -s "$(command -v ld.lld-19)" "$BATS_TEST_TMPDIR/bin/ld.lld"
+    printf "[constants]\nsysroot = '%s'\nlibcxx_include = '/usr/lib/llvm-19/include/c++/v1'\n" "$system" \
+        >"$BATS_TEST_TMPDIR/places.ini"
+    tar -C "$source" --strip-components=1 -xf "$first"/mote-*.tar.gz
+    (
+        PATH=$BATS_TEST_TMPDIR/bin:$PATH
+        default_prepare() { :; }
+        meson() {
+            if [ "$1" = setup ]; then
+                set -- "$@" --native-file "$BATS_TEST_TMPDIR/places.ini"
+            fi
+            command meson "$@"
+        }
+        cd "$source"
+        # shellcheck disable=SC1091
+        . "$first/APKBUILD"
+        prepare
+        build
+    )
+    cmp "$source/output/conmon" "$first"/conmon-*-x86_64
+}
+
 @test "meson installs the program, its manual and mote-upgrade, where it is told to" {
     local there=$BATS_TEST_TMPDIR/there
     meson setup "$BATS_TEST_TMPDIR/build" "$top" --native-file "$top/scripts/musl.ini" \
