@@ -217,7 +217,8 @@ void Monitor::give_back_memory(Instant now) {
         return;
     }
     const bool is_burst = output_.take_burst();
-    if (std::exchange(rare_event_, false) || is_burst) {
+    const bool is_rare = recorder_.take_rare();
+    if (std::exchange(rare_event_, false) || is_burst || is_rare) {
         give_back_at_ = now + quiet_ms;
         return;
     }

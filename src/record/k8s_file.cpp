@@ -169,6 +169,7 @@ bool K8sFile::reopen() {
     if (!is_regular_) {
         return true;
     }
+    rare_ = true;
     writer_.flush();
     Result<Fd> file = rotate(settings_.name, settings_.backups, writer_.file());
     if (!file) {
@@ -191,10 +192,12 @@ void K8sFile::tell_trouble(Instant now) {
     if (!refusal) {
         retry_at_ = sys::never;
         if (std::exchange(in_trouble_, false)) {
+            rare_ = true;
             tell_loss(diag_, "The log is written again", writer_.take_loss());
         }
         return;
     }
+    rare_ = true;
     retry_at_ = now + retry_ms;
     if (!std::exchange(in_trouble_, true)) {
         diag_.warning("Failed to write the log, keeping what fits in memory", *refusal);

@@ -98,6 +98,9 @@ class K8sFile {
 
     [[nodiscard]] bool waits_for_reader() const { return paced_ && writer_.waits_for_reader(); }
 
+    // Whether more was done since the last call than to write records, in more code.
+    [[nodiscard]] bool take_rare() { return std::exchange(rare_, false); }
+
     // See Writer::is_busy.
     [[nodiscard]] Writer& writer() { return writer_; }
 
@@ -148,6 +151,7 @@ class K8sFile {
     bool reopen_refused_ = false; // in this turn: no record asks for it again
     // What follows is not carried.
     sys::Instant stalled_at_ = sys::never; // since then the reader has taken nothing
+    bool rare_ = false;
 };
 
 } // namespace record

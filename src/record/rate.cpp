@@ -37,6 +37,7 @@ void fill(Bucket& bucket, const RateLimit& limit, Instant now) {
 } // namespace
 
 size_t Recorder::spend_rate(Stream stream, size_t count, Instant now) {
+    rare_ = true;
     Bucket& bucket = bucket_of(stream);
     fill(bucket, limit_, now);
     bucket.milli_bytes -= static_cast<Instant>(count) * 1000;
@@ -59,6 +60,7 @@ void Recorder::end_of_container() {
 }
 
 size_t Recorder::keep_limited(Stream stream, Bytes bytes, Pause pause, Instant now) {
+    rare_ = true;
     Bucket& bucket = bucket_of(stream);
     fill(bucket, limit_, now);
     size_t done = 0;

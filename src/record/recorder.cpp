@@ -69,6 +69,7 @@ size_t Recorder::keep_piece(Stream stream, Bytes bytes, Tail tail, Patience pati
             stamp_now(), stream, bytes, record_max_, tail, K8sFile::Batch{k8s_file_, count});
     }
     if (journal_.is_on()) {
+        rare_ = true;
         journal_.keep(stream, bytes.first(consumed), patience, now);
     }
     return consumed;
@@ -77,6 +78,7 @@ size_t Recorder::keep_piece(Stream stream, Bytes bytes, Tail tail, Patience pati
 std::string_view Recorder::stamp_now() {
     if (!stamped_) {
         const sys::WallTime now = sys::wall_time();
+        rare_ = rare_ || !(stamps_utc_ || zone_.knows(now.seconds));
         stamp_.set(now.seconds,
                    static_cast<uint32_t>(now.nanoseconds),
                    stamps_utc_ ? 0 : zone_.offset_at(now.seconds));

@@ -84,6 +84,13 @@ class Recorder {
     void calm_down() { k8s_file_.writer().calm_down(); }
     [[nodiscard]] sys::Shield& shield() { return k8s_file_.writer().shield(); }
 
+    // Whether code was needed since the last call that does not stay in memory
+    // (scripts/resident.ld).
+    [[nodiscard]] bool take_rare() {
+        const bool is_rare = k8s_file_.take_rare();
+        return std::exchange(rare_, false) || is_rare;
+    }
+
     // Opens the log anew under its name.
     void reopen() { k8s_file_.reopen(); }
 
@@ -135,6 +142,7 @@ class Recorder {
     size_t record_max_;
     bool wants_file_;
     bool stamped_ = false; // in this turn
+    bool rare_ = false;
 };
 
 } // namespace record

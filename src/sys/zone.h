@@ -23,9 +23,14 @@ class Zone {
     // One ':' in front of a path or a name is skipped. What is none of these is UTC.
     static constexpr Zone create(const char* tz) { return Zone{tz}; }
 
+    // Whether offset_at() has the answer without looking in the files.
+    [[nodiscard]] bool knows(int64_t unix_seconds) const {
+        return interval_.contains(unix_seconds);
+    }
+
     // Seconds by which local time is ahead of UTC, more than -26 and less than 26 hours.
     int32_t offset_at(int64_t unix_seconds) {
-        if (!interval_.contains(unix_seconds)) {
+        if (!knows(unix_seconds)) {
             find_interval(unix_seconds);
         }
         return interval_.offset_s;

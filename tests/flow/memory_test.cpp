@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <memory>
 #include <thread>
 
 #include <sys/stat.h>
@@ -120,6 +121,61 @@ TEST_CASE("A container that prints a line now and then never makes the monitor l
     CHECK(after <= before);
     m.open_gate("end");
     CHECK(m.exit_file() == "3");
+}
+
+TEST_CASE("A second after a line that needed more than usual the monitor is small again") {
+    struct Way {
+        const char* what;
+        std::vector<std::string> options;
+        std::vector<std::pair<std::string, std::string>> environment;
+        // A page each of the stream's buffer and of the file's ring; of the journal's two buffers.
+        long kept_kb = 8;
+    };
+    const std::vector<Way> ways{
+        {"the first line, whose stamp needs the time zone", {}, {}},
+        {"a line for which the log is rotated", {"--log-size-max", "70"}, {}},
+        {"a line beside a journal that is missing", {"-l", "journald:"}, {}, 16},
+        {"a line at a limited rate", {}, {{"MOTE_LOG_RATE", "100000"}}},
+        {"a line that could be dropped",
+         {},
+         {{"MOTE_LOG_RATE", "100000"}, {"MOTE_LOG_EXCESS", "drop"}}},
+    };
+    std::vector<std::unique_ptr<Monitor>> monitors;
+    for (const Way& way : ways) {
+        auto& m = *monitors.emplace_back(std::make_unique<Monitor>());
+        m.add(way.options);
+        for (const auto& [name, value] : way.environment) {
+            m.env(name, value);
+        }
+        m.gate("go").gate("more").gate("end").shell(
+            ": <go; echo the first of them; : <more; echo the second one; : <end; exit 3");
+        m.run();
+    }
+    settle();
+    std::vector<long> idle;
+    for (const auto& m : monitors) {
+        idle.push_back(rss_of(m->process().pid()));
+    }
+    const auto is_small_after = [&](const char* gate, const char* line) {
+        for (const auto& m : monitors) {
+            m->open_gate(gate);
+            m->wait_log(line);
+        }
+        settle();
+        for (size_t n = 0; n < ways.size(); ++n) {
+            const long after = rss_of(monitors[n]->process().pid());
+            INFO(line << ": " << ways[n].what << ": " << idle[n] << " kB before, " << after
+                      << " kB after it");
+            CHECK(after <= idle[n] + ways[n].kept_kb);
+            CHECK(after <= 96);
+        }
+    };
+    is_small_after("go", "stdout F the first of them");
+    is_small_after("more", "stdout F the second one");
+    for (const auto& m : monitors) {
+        m->open_gate("end");
+        CHECK(m->exit_file() == "3");
+    }
 }
 
 TEST_CASE("A monitor whose own cgroup may have 1 MB survives a flood (regression 30)", "[long]") {

@@ -147,6 +147,10 @@ for line in sys.stdin:
     print(json.dumps(values))' "$@"
 }
 
+resident_kb() {
+    awk '$1 == "Rss:" { print $2 }' "/proc/$(<"$bundle/conmon.pid")/smaps_rollup"
+}
+
 last_message_is() {
     [ "$(entries MESSAGE | tail -n 1)" = "$1" ]
 }
@@ -186,6 +190,21 @@ expect_entries() {
     [[ "$output" == *LOAD* && "$output" != *INTERP* ]]
     contain 'echo out'
     expect_entries 1 MESSAGE -- '["out\n"]'
+}
+
+@test "a second after an entry the monitor has given back what it took" {
+    local before
+    mkfifo "$BATS_TEST_TMPDIR/go"
+    start ": <$BATS_TEST_TMPDIR/go; echo out; exec sleep 60"
+    sleep 1.5
+    before=$(resident_kb)
+    : >"$BATS_TEST_TMPDIR/go"
+    eventually entry_count_is 1
+    sleep 1.5
+    # Two pages for an entry stay, and a page of the stream's buffer.
+    expect 'kB that stayed' "$(($(resident_kb) - before <= 12))" 1
+    kill "$(<"$bundle/pidfile")"
+    ended
 }
 
 @test "without a tag the name identifies the entry (regression 57)" {
