@@ -197,9 +197,9 @@ void K8sFile::tell_trouble(Instant now) {
         }
         return;
     }
-    rare_ = true;
     retry_at_ = now + retry_ms;
     if (!std::exchange(in_trouble_, true)) {
+        rare_ = true;
         diag_.warning("Failed to write the log, keeping what fits in memory", *refusal);
     }
 }
