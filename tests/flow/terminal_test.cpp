@@ -63,14 +63,19 @@ TEST_CASE("The runtime gets a console socket in TMPDIR, and the stdio of its own
 
 TEST_CASE("A size that is set before the console exists is the first size (regression 69)") {
     Monitor m;
-    m.env("TMPDIR", m.sockets).add({"-t"}).gate("runtime");
-    m.script(
-        {"mark runs", "gate runtime", "console", "container-tty stty size", "pidfile", "exit 0"});
+    m.env("TMPDIR", m.sockets).add({"-t"}).gate("runtime").gate("start");
+    m.script({"mark runs",
+              "gate runtime",
+              "console",
+              "container-tty : <start; stty size",
+              "pidfile",
+              "exit 0"});
     m.start();
     wait_file(m.bundle + "/runs");
     m.control("1 10 20\n1 30 50\n1 40 120\n");
     m.open_gate("runtime");
     m.container();
+    m.open_gate("start"); // as an engine does, once it has been told the pid
     CHECK(m.exit_file() == "0");
     CHECK(m.log_briefs() == Lines{"stdout F 40 120\r"});
 }
