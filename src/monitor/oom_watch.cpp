@@ -26,6 +26,12 @@ constexpr int removal_patience_ms = 200;
 // CGROUP_FILE_NOTIFY_MIN_INTV of the kernel.
 constexpr int kernel_pause_ms = 10;
 
+// A group that lives at its limit changes the counters thousands of times a second. When we have
+// been told so often, without a pause of calm_ms, we ask less often.
+constexpr int eager_count = 10;
+constexpr int busy_pause_ms = 256;
+constexpr int calm_ms = 512;
+
 // Moving a descriptor out of a Result is done in one place, which halves the code.
 Result<void> open_to(Fd& fd, sys::FdRef directory, const char* path, int flags, base::Step step) {
     fd = TRY(sys::open_at(directory, path, flags, 0, step));
@@ -89,14 +95,25 @@ void OomWatch::on_ready(Instant now) {
         on_event_v1();
         return;
     }
-    look_after_ms_ = 1;
-    expire(now);
+    check();
+    watch_.close();
+    look_after_ms_ = ++told_ < eager_count ? 1 : busy_pause_ms;
+    look_at_ = now + look_after_ms_;
 }
 
 void OomWatch::expire(Instant now) {
+    look_at_ = sys::never;
+    if (look_after_ms_ == calm_ms) {
+        told_ = 0;
+        return;
+    }
     check();
-    look_at_ = look_after_ms_ < kernel_pause_ms ? now + look_after_ms_ : sys::never;
     look_after_ms_ *= 2;
+    if (look_after_ms_ > kernel_pause_ms) {
+        look_after_ms_ = calm_ms;
+        watch_events_v2();
+    }
+    look_at_ = now + look_after_ms_;
 }
 
 void OomWatch::on_event_v1() {

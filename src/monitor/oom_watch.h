@@ -8,7 +8,8 @@
 //     open, so that it can be read while the group is being removed. It tells of a change by
 //     EPOLLPRI, sooner than inotify, of which a user may have 128 only. But in the 10 ms after the
 //     kernel has told of one change it tells of no other, and the first is that the group has
-//     reached its limit; so it is looked at again meanwhile.
+//     reached its limit; so it is looked at again meanwhile. A group that lives at its limit
+//     changes them thousands of times a second; that one is looked at four times a second.
 //
 // Nothing here is fatal: without a memory controller the container runs unwatched.
 #pragma once
@@ -68,9 +69,11 @@ class OomWatch {
     uint64_t unexplained_ = 0;
     bool has_left_files_ = false;
     sys::CgroupVersion version_ = sys::CgroupVersion::v1;
-    // v2, when to look again, and how long to wait after that; not carried
+    // v2, not carried: when to look again, how long we wait for that, and how often we have been
+    // told of changes since the last pause
     sys::Instant look_at_ = sys::never;
     int look_after_ms_ = 0;
+    int told_ = 0;
 };
 
 } // namespace monitor

@@ -78,10 +78,9 @@ size_t Recorder::keep_piece(Stream stream, Bytes bytes, Tail tail, Patience pati
 std::string_view Recorder::stamp_now() {
     if (!stamped_) {
         const sys::WallTime now = sys::wall_time();
-        rare_ = rare_ || !(stamps_utc_ || zone_.knows(now.seconds));
         stamp_.set(now.seconds,
                    static_cast<uint32_t>(now.nanoseconds),
-                   stamps_utc_ ? 0 : zone_.offset_at(now.seconds));
+                   stamps_utc_ ? 0 : zone_.offset_at(now.seconds, rare_));
         stamped_ = true;
     }
     return stamp_.view();

@@ -23,14 +23,16 @@ class Zone {
     // One ':' in front of a path or a name is skipped. What is none of these is UTC.
     static constexpr Zone create(const char* tz) { return Zone{tz}; }
 
-    // Whether offset_at() has the answer without looking in the files.
-    [[nodiscard]] bool knows(int64_t unix_seconds) const {
-        return interval_.contains(unix_seconds);
-    }
-
     // Seconds by which local time is ahead of UTC, more than -26 and less than 26 hours.
     int32_t offset_at(int64_t unix_seconds) {
-        if (!knows(unix_seconds)) {
+        bool has_looked = false;
+        return offset_at(unix_seconds, has_looked);
+    }
+
+    // Sets `has_looked` if the zone files had to be looked at.
+    int32_t offset_at(int64_t unix_seconds, bool& has_looked) {
+        if (!interval_.contains(unix_seconds)) {
+            has_looked = true;
             find_interval(unix_seconds);
         }
         return interval_.offset_s;

@@ -154,22 +154,62 @@ written_at() {
     expect 'what was said' "$(journalctl --no-pager -o cat -t conmon | grep 'conmon oom-among-v1 ' | grep -v '<ninfo>')" ''
 }
 
-# The kernel of cgroup v2 tells nothing of a group that has gone, so whoever removes it in the same moment
-# can win. It must stay the exception; the guest's own conmon takes turns with ours, to be compared with.
-@test "most containers whose cgroup is removed in the moment of the kill leave their oom files (regression 63)" {
-    work=$BATS_TEST_TMPDIR
-    # A runtime that only makes a process in the group that GROUP names, which waits at the gate.
-    cat >"$work/runtime" <<'RUNTIME'
+# Makes a runtime that only starts the shell command in COMMAND, in the group that GROUP names.
+make_runtime() {
+    cat >"$1" <<'RUNTIME'
 #!/bin/sh
 while [ $# -gt 0 ]; do
     [ "$1" != --pid-file ] || pidfile=$2
     shift
 done
 echo $$ >"$GROUP/cgroup.procs"
-setsid sh -c ': <"$GATE"; exec tail /dev/zero' &
+setsid sh -c "$COMMAND" &
 printf %s $! >"$pidfile"
 RUNTIME
-    chmod +x "$work/runtime"
+    chmod +x "$1"
+}
+
+# Reads a file that is larger than the limit over and over, which is what a database may do: the limit
+# is reached thousands of times a second, and nothing is killed.
+@test "a container that lives at its limit wakes the monitor a few times a second" {
+    local big=/var/tmp/mote-big group=/sys/fs/cgroup/mote-limit before reached
+    work=$BATS_TEST_TMPDIR
+    make_runtime "$work/runtime"
+    mkdir "$work/exits" "$work/persist" "$group"
+    head -c 96M /dev/zero >"$big"
+    sync
+    echo 3 >/proc/sys/vm/drop_caches # who reads it is charged for it
+    echo 24M >"$group/memory.max"
+    COMMAND="while :; do cat $big >/dev/null; done" GROUP=$group conmon --api-version 1 -c limit -u limit \
+        -n limit -r "$work/runtime" -b "$work" -p "$work/pidfile" -P "$work/conmon.pid" \
+        --exit-dir "$work/exits" --persist-dir "$work/persist" --full-attach -l none 3>&-
+    sleep 3
+    before=$(switches "$(<"$work/conmon.pid")") reached=$(reached "$group")
+    sleep 10
+    echo "# in 10 s: limit reached $(($(reached "$group") - reached)) times, wakes:" \
+        "$(($(switches "$(<"$work/conmon.pid")") - before))" >&3
+    [ $(($(reached "$group") - reached)) -gt 500 ]
+    [ $(($(switches "$(<"$work/conmon.pid")") - before)) -le 120 ]
+    [ ! -e "$work/persist/oom" ]
+    echo 1 >"$group/cgroup.kill"
+    eventually test -e "$work/exits/limit"
+    eventually rmdir "$group"
+    rm "$big"
+}
+
+switches() {
+    awk '$1 == "voluntary_ctxt_switches:" { print $2 }' "/proc/$1/status"
+}
+
+reached() {
+    awk '$1 == "max" { print $2 }' "$1/memory.events"
+}
+
+# The kernel of cgroup v2 tells nothing of a group that has gone, so whoever removes it in the same moment
+# can win. It must stay the exception; the guest's own conmon takes turns with ours, to be compared with.
+@test "most containers whose cgroup is removed in the moment of the kill leave their oom files (regression 63)" {
+    work=$BATS_TEST_TMPDIR
+    make_runtime "$work/runtime"
     cat >"$work/race.py" <<'RACE'
 import ctypes, os, subprocess, sys, time
 work, runs = sys.argv[1], int(sys.argv[2])
@@ -206,7 +246,7 @@ def misses(conmon, name):
          f"{work}/runtime", "-b", bundle, "-p", f"{bundle}/pidfile", "-P", f"{bundle}/conmon.pid",
          "--exit-dir", f"{bundle}/exits", "--persist-dir", f"{bundle}/persist", "--full-attach",
          "-l", f"k8s-file:{bundle}/log"],
-        env={**os.environ, "GROUP": group, "GATE": f"{bundle}/gate"}, check=True,
+        env={**os.environ, "GROUP": group, "COMMAND": f": <{bundle}/gate; exec tail /dev/zero"}, check=True,
         stdin=subprocess.DEVNULL, cwd=bundle)
     monitor = int(open(f"{bundle}/conmon.pid").read())
     while not watches(monitor):

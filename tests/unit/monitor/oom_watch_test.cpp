@@ -83,9 +83,45 @@ TEST_CASE(
     CHECK(watch.deadline() == 1007);
     watch.expire(1007);
     CHECK(watch.deadline() == 1015);
-    watch.expire(1015);
+    watch.expire(1015); // the kernel may tell again; half a second without is a pause
+    CHECK(watch.deadline() == 1527);
+    watch.expire(1527);
     CHECK(watch.deadline() == sys::never);
     CHECK(watched.counters.oom_events == 1);
     watch.on_ready(2000);
     CHECK(watch.deadline() == 2001);
+}
+
+TEST_CASE(
+    "a group that lives at its limit is looked at four times a second, until it has a pause") {
+    Watched watched;
+    OomWatch& watch = watched.watch;
+    sys::Instant now = 1000;
+    const auto be_told = [&] {
+        watch.on_ready(now);
+        return watch.deadline() - now;
+    };
+    const auto look = [&] {
+        now = watch.deadline();
+        watch.expire(now);
+    };
+    for (int told = 1; told < 10; ++told) {
+        REQUIRE(be_told() == 1);
+        for (int looks = 0; looks < 4; ++looks) {
+            look();
+        }
+        REQUIRE(watch.deadline() - now == 512);
+        ++now; // and there is news at once
+    }
+    for (int told = 0; told < 5; ++told) {
+        REQUIRE(be_told() == 256);
+        watched.count(std::string("oom 1\noom_kill ") + std::to_string(told + 1) + "\n");
+        look();
+        CHECK(watched.counters.oom_events == static_cast<uint64_t>(told) + 1);
+        REQUIRE(watch.deadline() - now == 512);
+        ++now;
+    }
+    look(); // nothing new for half a second
+    CHECK(watch.deadline() == sys::never);
+    CHECK(be_told() == 1);
 }
