@@ -69,8 +69,8 @@ class OomWatch {
     uint64_t unexplained_ = 0;
     bool has_left_files_ = false;
     sys::CgroupVersion version_ = sys::CgroupVersion::v1;
-    // v2, not carried: when to look again, how long we wait for that, and how often we have been
-    // told of changes since the last pause
+    // v2, not carried: when to look again, how long we wait for that (calm_ms: that the kernel
+    // tells of nothing, which is a pause), and how often we have been told of changes since a pause
     sys::Instant look_at_ = sys::never;
     int look_after_ms_ = 0;
     int told_ = 0;

@@ -172,7 +172,7 @@ RUNTIME
 # Reads a file that is larger than the limit over and over, which is what a database may do: the limit
 # is reached thousands of times a second, and nothing is killed.
 @test "a container that lives at its limit wakes the monitor a few times a second" {
-    local big=/var/tmp/mote-big group=/sys/fs/cgroup/mote-limit before reached
+    local big=/var/tmp/mote-big group=/sys/fs/cgroup/mote-limit wakes hits
     work=$BATS_TEST_TMPDIR
     make_runtime "$work/runtime"
     mkdir "$work/exits" "$work/persist" "$group"
@@ -184,24 +184,24 @@ RUNTIME
         -n limit -r "$work/runtime" -b "$work" -p "$work/pidfile" -P "$work/conmon.pid" \
         --exit-dir "$work/exits" --persist-dir "$work/persist" --full-attach -l none 3>&-
     sleep 3
-    before=$(switches "$(<"$work/conmon.pid")") reached=$(reached "$group")
+    wakes=$(wakes_of "$(<"$work/conmon.pid")") hits=$(limit_hits "$group")
     sleep 10
-    echo "# in 10 s: limit reached $(($(reached "$group") - reached)) times, wakes:" \
-        "$(($(switches "$(<"$work/conmon.pid")") - before))" >&3
-    [ $(($(reached "$group") - reached)) -gt 500 ]
-    [ $(($(switches "$(<"$work/conmon.pid")") - before)) -le 120 ]
+    wakes=$(($(wakes_of "$(<"$work/conmon.pid")") - wakes)) hits=$(($(limit_hits "$group") - hits))
+    echo "# in 10 s: limit reached $hits times, wakes: $wakes" >&3
     [ ! -e "$work/persist/oom" ]
     echo 1 >"$group/cgroup.kill"
     eventually test -e "$work/exits/limit"
     eventually rmdir "$group"
     rm "$big"
+    [ "$hits" -gt 500 ]
+    [ "$wakes" -le 120 ]
 }
 
-switches() {
+wakes_of() {
     awk '$1 == "voluntary_ctxt_switches:" { print $2 }' "/proc/$1/status"
 }
 
-reached() {
+limit_hits() {
     awk '$1 == "max" { print $2 }' "$1/memory.events"
 }
 
